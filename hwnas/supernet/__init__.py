@@ -1,0 +1,1 @@
+"""The SAM networks: stock modules, batch-safe forward passes, weights, training."""
