@@ -1,0 +1,52 @@
+"""`hwnas bench …`: speed, as ratios measured side by side in one run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hwnas.cli.output import print_json, print_table
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Space = Annotated[str, typer.Option(help="Space to draw designs from.")]
+Device = Annotated[str, typer.Option(help="Device of the latency estimate.")]
+
+
+@app.command("costs")
+def _costs(
+    space: Space = "sam-vit-t",
+    device: Device = "jetson-orin",
+    designs: Annotated[int, typer.Option(help="Size of the population.")] = 100_000,
+    repeats: Annotated[int, typer.Option(help="Timed passes; the median is printed.")] = 5,
+    json_: Json = False,
+) -> None:
+    """Designs per second of BitOPs + size + latency on whole populations."""
+    from hwnas.workflows.bench import bench_costs
+
+    rows = bench_costs(space=space, device=device, designs=designs, repeats=repeats)
+    print_json(rows) if json_ else print_table(rows)
+
+
+@app.command("search")
+def _search(
+    space: Space = "sam-vit-t",
+    device: Device = "jetson-orin",
+    evaluations: Annotated[int, typer.Option(help="Evaluations of our NSGA-II.")] = 20_000,
+    baseline_evaluations: Annotated[int, typer.Option(help="Evaluations of the baseline.")] = 1_000,
+    json_: Json = False,
+) -> None:
+    """Evaluations per second of NSGA-II against pymoo's defaults, one design at a time."""
+    from hwnas.workflows.bench import bench_search
+
+    rows = bench_search(
+        space=space,
+        device=device,
+        evaluations=evaluations,
+        baseline_evaluations=baseline_evaluations,
+    )
+    print_json(rows) if json_ else print_table(rows)
