@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from hwnas.cli.output import note, print_table
+from hwnas.cli.output import note, print_json, print_table
+from hwnas.errors import ConfigError
 
 __all__ = ["add_to"]
 
@@ -24,16 +27,23 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _convert(
-    weights: Annotated[Path, typer.Argument(help="DINOv2-layout .safetensors or .onnx file.")],
+    base: Annotated[Path, typer.Argument(help="DINOv2-layout .safetensors or .onnx file.")],
     out: Annotated[Path, typer.Option(help="File to write (.safetensors).")],
+    name: Annotated[str, typer.Option(help="Model to build.")] = "sam-vit-s",
+    head: Annotated[
+        Path | None, typer.Option(help="Neck and decoder; the shipped ones by default.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Images on which to compare features with the original.")
     ] = None,
 ) -> None:
-    """Convert a DINOv2-layout ViT to a segment_anything image encoder."""
-    from hwnas.workflows.convert import convert
+    """Convert a DINOv2-layout ViT to a segment_anything model."""
+    from hwnas.workflows.convert import convert_model
 
-    _print_facts(convert(weights, out=out, data=data))
+    done = convert_model(name, base=base, out=out, head=head, data=data)
+    if done.agreement is not None:
+        _print_facts(asdict(done.agreement))
+    note(f"wrote {done.path}")
 
 
 def _train(
@@ -57,32 +67,73 @@ def _prepare(
     base: Annotated[str, typer.Argument(help="Model name or checkpoint.")],
     data: Data,
     out: Annotated[Path, typer.Option(help="Supernet file to write (.safetensors).")],
+    images: Annotated[int, typer.Option(help="Images to calibrate on.")] = 64,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Image to leave out, by name; repeatable.")
+    ] = None,
+    with_base: Annotated[
+        bool, typer.Option(help="Put the weights into the file; else the base stays beside it.")
+    ] = True,
     seed: Seed = 0,
 ) -> None:
     """Sort a model by importance and set its quantization ranges: a post-training supernet."""
     from hwnas.workflows.prepare_supernet import prepare_supernet
 
-    _print_facts(prepare_supernet(base, data=data, out=out, seed=seed))
+    path = prepare_supernet(
+        base, data=data, out=out, images=images, exclude=exclude or (), with_base=with_base,
+        seed=seed,
+    )  # fmt: skip
+    note(f"wrote {path}")
 
 
 def _evaluate(
-    model: Annotated[str, typer.Argument(help="Model name or checkpoint.")],
-    data: Data,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "val",
-    prompt: Annotated[str, typer.Option(help="box or point.")] = "box",
-    resolution: Annotated[int | None, typer.Option(help="Input side in pixels.")] = None,
+    model: Annotated[str, typer.Argument(help="Model name, checkpoint, or 'baselines'.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of images and masks; else the embedded picture.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, val or test, where there is a split.csv.")] = "val",
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="box or point; repeatable, both by default.")
+    ] = None,
+    resolution: Annotated[
+        list[int] | None, typer.Option(help="Input side in pixels; repeatable.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Evaluate a full-precision model on a folder of images and masks."""
-    from hwnas.workflows.evaluate_model import evaluate_model
+    """Evaluate a full-precision model, or methods without learning, on images with masks."""
+    from hwnas.workflows.evaluate_model import evaluate_baselines, evaluate_model
 
-    _print_facts(
-        evaluate_model(model, data=data, split=split, prompt=prompt, resolution=resolution)
-    )
+    if model == "baselines":
+        scores = evaluate_baselines(data=data, split=split)
+    else:
+        scores = evaluate_model(
+            model,
+            data=data,
+            split=split,
+            resolutions=resolution or None,
+            prompts=[_prompt(p) for p in prompt or ("box", "point")],
+        )
+    if json_:
+        print_json([asdict(score) for score in scores])
+        return
+    print_table(
+        [
+            {
+                "model": s.method, "prompt": s.prompt, "resolution px": s.resolution,
+                "images": s.images, "objects": s.objects, "IoU, mean over images": s.iou,
+                "standard error": s.error, "IoU, mean over objects": s.iou_objects,
+            }
+            for s in scores
+        ]
+    )  # fmt: skip
 
 
-def _print_facts(facts: object) -> None:
-    """Print a result of named values, or the path that a workflow wrote."""
-    if isinstance(facts, dict):
-        print_table([{"what": key, "value": value} for key, value in facts.items()])
-    elif facts is not None:
-        note(str(facts))
+def _prompt(word: str) -> Literal["box", "point"]:
+    words: dict[str, Literal["box", "point"]] = {"box": "box", "point": "point"}
+    if word not in words:
+        raise ConfigError(f"--prompt {word}: expected box or point")
+    return words[word]
+
+
+def _print_facts(facts: Mapping[str, object]) -> None:
+    print_table([{"what": key, "value": value} for key, value in facts.items()])

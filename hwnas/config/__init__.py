@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from hwnas.config.problems import config_error, read_yaml
-from hwnas.config.search import SearchConfig, load_config
+from hwnas.config.search import SearchConfig, load_config, make_config
 
-__all__ = ["SearchConfig", "config_error", "load_config", "read_yaml"]
+__all__ = ["SearchConfig", "config_error", "load_config", "make_config", "read_yaml"]

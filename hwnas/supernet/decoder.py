@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from hwnas.supernet.prompting import dense_positions
 
@@ -19,8 +20,8 @@ def decode(
     `embeddings` is (B, 256, g, g), `sparse` (B, P, n, 256). Returns mask logits (B, P, M, 4g, 4g)
     and predicted IoU (B, P, M); M = 1 (mask token 0), or 3 (tokens 1 to 3) with `multimask`.
 
-    Equal to the stock `MaskDecoder`, which repeats the embeddings of a whole batch for every
-    prompt and is therefore right for one image only.
+    Equal, up to rounding, to the stock `MaskDecoder`, which repeats the embeddings of a whole
+    batch for every prompt and is therefore right for one image only.
     """
     decoder = sam.mask_decoder
     b, p, _, dim = sparse.shape
@@ -29,11 +30,34 @@ def decode(
     tokens = torch.cat([fixed.expand(b * p, -1, -1), sparse.flatten(0, 1)], dim=1)
     image = embeddings + sam.prompt_encoder.no_mask_embed.weight.reshape(1, dim, 1, 1)
     image = image[:, None].expand(b, p, dim, grid, grid).flatten(0, 1)  # (B·P, 256, g, g)
-    hidden, image = decoder.transformer(image, dense_positions(sam, grid).to(image.dtype), tokens)
-    image = image.transpose(1, 2).unflatten(2, (grid, grid))  # (B·P, 256, g, g)
-    upscaled = decoder.output_upscaling(image).flatten(2)  # (B·P, 32, 16·g·g)
+    hidden, image = decoder.transformer(image, dense_positions(sam, grid), tokens)
     wanted = range(1, decoder.num_mask_tokens) if multimask else range(1)
     heads = [decoder.output_hypernetworks_mlps[i](hidden[:, 1 + i]) for i in wanted]
-    masks = torch.stack(heads, dim=1) @ upscaled  # (B·P, M, 16·g·g)
+    masks = _masks(decoder.output_upscaling, image, torch.stack(heads, dim=1), grid)
     iou = decoder.iou_prediction_head(hidden[:, 0])[:, wanted.start : wanted.stop]
-    return masks.reshape(b, p, len(wanted), 4 * grid, 4 * grid), iou.reshape(b, p, -1)
+    return masks.unflatten(0, (b, p)), iou.unflatten(0, (b, p))
+
+
+def _masks(upscaling: Any, image: torch.Tensor, heads: torch.Tensor, grid: int) -> torch.Tensor:
+    """Upscale image tokens (n, g·g, 256) and multiply by the heads (n, M, 32): (n, M, 4g, 4g).
+
+    A transposed convolution of kernel 2 and stride 2 is a linear layer on each pixel. Kept
+    channels-last until the one-channel masks, the map needs no transposition and the norm is the
+    fused one: two to three times faster on a CPU than the stock layers.
+    """
+    first, norm, _, second, _ = upscaling
+    x = functional.layer_norm(
+        _transposed_conv(first, image), norm.weight.shape, norm.weight, norm.bias, norm.eps
+    )
+    x = functional.gelu(_transposed_conv(second, functional.gelu(x)))  # (n, g·g, 4, 4, 32)
+    n, m = heads.shape[:2]
+    masks = x.flatten(1, 3) @ heads.transpose(1, 2)  # (n, 16·g·g, M)
+    masks = masks.reshape(n, grid, grid, 2, 2, 2, 2, m)  # n, y, x, y/2, x/2, y/4, x/4, M
+    return masks.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(n, m, 4 * grid, 4 * grid)
+
+
+def _transposed_conv(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    """Apply a 2 x 2, stride-2 transposed convolution to pixels (..., in): (..., 4, out)."""
+    kernel = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (2·2·out, in)
+    out = functional.linear(x, kernel, layer.bias.repeat(4))
+    return out.unflatten(-1, (4, -1))

@@ -18,7 +18,7 @@ from hwnas.supernet.torchvision_shim import ensure_torchvision
 if TYPE_CHECKING:
     from hwnas.workload.sam_geometry import SamGeometry
 
-__all__ = ["build_sam", "encode", "position_table"]
+__all__ = ["build_sam", "encode", "encode_tokens", "position_table"]
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -91,10 +91,15 @@ def encode(sam: Any, images: torch.Tensor) -> torch.Tensor:
     `position_table`, the relative tables by the stock linear interpolation. At the size that
     the model was built for, the result equals the stock `ImageEncoderViT.forward`.
     """
+    embedding: torch.Tensor = sam.image_encoder.neck(encode_tokens(sam, images).permute(0, 3, 1, 2))
+    return embedding
+
+
+def encode_tokens(sam: Any, images: torch.Tensor) -> torch.Tensor:
+    """The tokens (B, g, g, C) of the last block, before the neck."""
     encoder = sam.image_encoder
-    tokens = encoder.patch_embed(images)  # (B, g, g, C)
+    tokens: torch.Tensor = encoder.patch_embed(images)  # (B, g, g, C)
     tokens = tokens + position_table(encoder.pos_embed, tokens.shape[1])
     for block in encoder.blocks:
         tokens = block(tokens)
-    embedding: torch.Tensor = encoder.neck(tokens.permute(0, 3, 1, 2))
-    return embedding
+    return tokens

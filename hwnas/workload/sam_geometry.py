@@ -73,11 +73,23 @@ GEOMETRIES: dict[str, SamGeometry] = {
             "sam-vit-b", 768, 12, 12, (2, 5, 8, 11), 14, _SAM_RESOLUTIONS, heads_options=(6, 9, 12)
         ),
         SamGeometry(
-            "sam-vit-l", 1024, 24, 16, (5, 11, 17, 23), 14, _SAM_RESOLUTIONS,
+            "sam-vit-l",
+            1024,
+            24,
+            16,
+            (5, 11, 17, 23),
+            14,
+            _SAM_RESOLUTIONS,
             heads_options=(8, 12, 16),
         ),
         SamGeometry(
-            "sam-vit-h", 1280, 32, 16, (7, 15, 23, 31), 14, _SAM_RESOLUTIONS,
+            "sam-vit-h",
+            1280,
+            32,
+            16,
+            (7, 15, 23, 31),
+            14,
+            _SAM_RESOLUTIONS,
             heads_options=(8, 12, 16),
         ),
     )

@@ -1,0 +1,101 @@
+"""How well a subnet's masks agree with annotated objects.
+
+The subnet embeds an image once; the supernet's own prompt encoder and mask decoder, in full
+precision, turn one prompt for each object into one mask; IoU is taken at the original size. A box
+prompt is tight around the object, a point prompt is its center-most pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.cost import CostBatch, CostContext, Direction
+from hwnas.data.folder import LabeledImage
+from hwnas.data.scores import mean_with_error
+from hwnas.errors import CostError
+from hwnas.space import Arch
+from hwnas.supernet.evaluation import PromptKind, evaluate_images
+
+__all__ = ["Iou"]
+
+Float = NDArray[np.float64]
+_PROMPTS = ("box", "point")
+
+
+class Iou:
+    """Mean IoU over the objects of the context's images.
+
+    Of each image at most `max_prompts` objects are prompted, drawn once from the context's seed
+    and the same for every arch; of the data, the first `max_images`. Several images: the mean of
+    their means. The interval is one standard error to either side, over images, or over the
+    objects of a single one; it is not a confidence limit for other images.
+
+    Raises:
+        CostError: an option makes no sense, or the context has no supernet or no data.
+    """
+
+    name = "iou"
+    unit = "IoU"
+    direction: Direction = "max"
+
+    def __init__(
+        self, context: CostContext, *, prompt: PromptKind = "box", max_prompts: int = 32,
+        max_images: int = 16,
+    ) -> None:  # fmt: skip
+        problems = [] if prompt in _PROMPTS else [f"prompt is {prompt!r}, expected box or point"]
+        limits = {"max_prompts": max_prompts, "max_images": max_images}
+        problems += [f"{k} is {v}, expected 1 or more" for k, v in limits.items() if v < 1]
+        if problems:
+            raise CostError(f"{self.name}: " + "; ".join(problems))
+        self._context, self._prompt = context, prompt
+        self._max_prompts, self._max_images = max_prompts, max_images
+
+    def evaluate(self, archs: Sequence[Arch]) -> Float:
+        """Return the mean IoU of each arch, shape (n,)."""
+        return self.estimate(archs).value
+
+    def estimate(self, archs: Sequence[Arch]) -> CostBatch:
+        """Return the means with one standard error to either side."""
+        scores = [self._score(arch) for arch in archs]
+        value = np.array([mean for mean, _ in scores], dtype=np.float64)
+        errors = [error for _, error in scores if error is not None]
+        known = len(errors) == len(archs) > 0
+        half = np.array(errors, dtype=np.float64)
+        return CostBatch(
+            value,
+            value - half if known else None,
+            value + half if known else None,
+            None,
+            np.zeros(len(value), dtype=np.bool_),
+            "measured",
+            self.unit,
+            f"iou-1 {self._prompt} prompts={self._max_prompts} images={self._max_images} "
+            f"seed={self._context.seed}",
+        )
+
+    def _score(self, arch: Arch) -> tuple[float, float | None]:
+        supernet = self._supernet()
+        of_images = evaluate_images(
+            supernet.sam,
+            self._images(),
+            resolution=supernet.resolution(arch),
+            prompt=self._prompt,
+            embed=partial(supernet.embed, arch=arch),
+            max_instances=self._max_prompts,
+            seed=self._context.seed,
+        )
+        if len(of_images) == 1:
+            return mean_with_error(of_images[0].tolist())
+        return mean_with_error([float(scores.mean()) for scores in of_images])
+
+    def _images(self) -> Sequence[LabeledImage]:
+        images: Sequence[LabeledImage] = self._context.require("data", by=self.name)
+        return images[: self._max_images]
+
+    def _supernet(self) -> Any:
+        return self._context.require("supernet", by=self.name)

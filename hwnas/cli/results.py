@@ -1,0 +1,36 @@
+"""Printing a front."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hwnas.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from hwnas.workflows.search import Outcome
+
+__all__ = ["print_front"]
+
+
+def print_front(outcome: Outcome, *, as_json: bool) -> None:
+    """Print the front as a table with a summary, or as one JSON document."""
+    from hwnas.workflows.front_table import front_document, front_table
+
+    if as_json:
+        print_json(front_document(outcome))
+        return
+    result = outcome.result
+    print_table(front_table(outcome))
+    note(
+        f"{len(result.front)} designs on the front of {result.evaluations} evaluated"
+        f"{f', {result.failed} failed' if result.failed else ''}, {result.seconds:.0f} s; "
+        f"hypervolume {result.hypervolume:.6g} from {_point(result.reference_point)}"
+    )
+    for path in outcome.reports:
+        note(f"wrote {path}")
+
+
+def _point(reference: object) -> str:
+    if not isinstance(reference, dict):
+        return "no reference point"
+    return "(" + ", ".join(f"{name} {value:.4g}" for name, value in reference.items()) + ")"

@@ -1,0 +1,1 @@
+"""Annotated images: reading, prompts, SAM's transforms, views for training, scores."""

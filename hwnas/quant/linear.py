@@ -1,0 +1,140 @@
+"""Linear layers of a subnet as callables: float, fake-quantized, integer, and trainable.
+
+All take x (..., I) and return (..., O). The first three are for inference: their weights are
+prepared once for each (bits, slice) and applied many times. `quantized_linear` chooses between
+the integer and the fake-quantized form; they differ by the rounding of float32 sums only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from hwnas.quant.bits import unsigned_codes
+from hwnas.quant.integer import integer_matmul, integer_products_exact
+from hwnas.quant.lsq import positive, quantize_activation
+
+__all__ = [
+    "ActivationGrid",
+    "FakeLinear",
+    "FloatLinear",
+    "IntegerLinear",
+    "TrainableLinear",
+    "quantized_linear",
+]
+
+_CENTER = 128  # int8 holds the unsigned codes minus 128
+
+
+@dataclass(frozen=True)
+class ActivationGrid:
+    """The grid of an activation: x^ = scale * code + offset, codes 0 to highest."""
+
+    scale: float
+    offset: float
+    highest: int
+
+    @classmethod
+    def of(cls, scale: torch.Tensor, offset: torch.Tensor, bits: int) -> ActivationGrid:
+        return cls(float(positive(scale)), float(offset), unsigned_codes(bits)[1])
+
+    def codes(self, x: torch.Tensor, *, center: int = 0) -> torch.Tensor:
+        """round(clamp((x - offset) / scale, 0, highest)) - center, as float32.
+
+        The new tensor is changed in place; x is not.
+        """
+        shift = torch.full((), -self.offset / self.scale - center, device=x.device)
+        codes = torch.add(shift, x, alpha=1.0 / self.scale)
+        return codes.round_().clamp_(-center, self.highest - center)
+
+    def quantize(self, x: torch.Tensor) -> torch.Tensor:
+        """Fake-quantize x."""
+        return self.codes(x).mul_(self.scale).add_(self.offset)
+
+
+@dataclass(frozen=True)
+class FloatLinear:
+    """x W' + bias with an optional grid for x; W may be fake-quantized already."""
+
+    weight: torch.Tensor  # (O, I)
+    bias: torch.Tensor  # (O,)
+    grid: ActivationGrid | None = None
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        x = x if self.grid is None else self.grid.quantize(x)
+        return functional.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class FakeLinear:
+    """scale * (codes(x) W^') + bias in float32, the offset of x folded into the bias."""
+
+    weight: torch.Tensor  # (O, I), fake-quantized
+    bias: torch.Tensor  # (O,) or (M, O), with offset * sum of the row
+    grid: ActivationGrid
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        codes = self.grid.codes(x).flatten(0, -2)
+        y = torch.addmm(self.bias, codes, self.weight.t(), alpha=self.grid.scale)
+        return y.view(*x.shape[:-1], -1)
+
+
+@dataclass(frozen=True)
+class IntegerLinear:
+    """factor * (int8 codes of x times int8 codes of W) + bias, accumulated in int32."""
+
+    weight: torch.Tensor  # (O, I) int8
+    factor: torch.Tensor  # (O,), scale of x times scale of each row
+    bias: torch.Tensor  # (O,) or (M, O), with (offset + 128 scale) * sum of the row
+    grid: ActivationGrid
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        codes = self.grid.codes(x, center=_CENTER).to(torch.int8)
+        return self.apply(codes.flatten(0, -2)).view(*x.shape[:-1], -1)
+
+    def apply(self, codes: torch.Tensor) -> torch.Tensor:
+        """The layer on codes (M, I) int8 that are centered already."""
+        return torch.addcmul(self.bias, integer_matmul(codes, self.weight), self.factor)
+
+
+@dataclass(frozen=True)
+class TrainableLinear:
+    """LSQ+ on x, then a product with a weight that is quantized already, if it is at all.
+
+    `input_range` (2,) holds scale and offset of x; None leaves x in floating point. `elements` is
+    the size of x for one image.
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    input_range: torch.Tensor | None
+    a_bits: int
+    elements: int
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if self.input_range is not None:
+            scale, offset = self.input_range
+            x = quantize_activation(x, scale, offset, self.a_bits, elements=self.elements)
+        return functional.linear(x, self.weight, self.bias)
+
+
+def quantized_linear(
+    codes: torch.Tensor,
+    scale: torch.Tensor,
+    bias: torch.Tensor,
+    grid: ActivationGrid,
+    *,
+    integer: bool | None = None,
+) -> FakeLinear | IntegerLinear:
+    """A layer from weight codes (O, I) int8, their scale (O,), bias (O,) and the grid of x.
+
+    Integer arithmetic where it is exact on this machine, unless `integer` decides.
+    """
+    exact = codes.device.type == "cpu" and integer_products_exact()
+    row_sum = codes.sum(dim=1, dtype=torch.int32) * scale
+    if exact if integer is None else integer:
+        folded = bias + (grid.offset + _CENTER * grid.scale) * row_sum
+        return IntegerLinear(codes, scale * grid.scale, folded, grid)
+    return FakeLinear(codes * scale[:, None], bias + grid.offset * row_sum, grid)

@@ -1,0 +1,14 @@
+"""What a run leaves on disk: its folder, and one line for each evaluation."""
+
+from hwnas.records.environment import describe_environment, hash_file, hash_inputs
+from hwnas.records.evaluation import Evaluation
+from hwnas.records.run_folder import RunFolder, config_hash
+
+__all__ = [
+    "Evaluation",
+    "RunFolder",
+    "config_hash",
+    "describe_environment",
+    "hash_file",
+    "hash_inputs",
+]

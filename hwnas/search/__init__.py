@@ -1,0 +1,51 @@
+"""Searching a space: problems, NSGA-II and its baselines, fronts.
+
+pymoo is imported when the first NSGA-II run starts, not before.
+"""
+
+from hwnas.search.algorithm import Algorithm, Told
+from hwnas.search.designs import Column, Design, Designs
+from hwnas.search.dominance import non_dominated
+from hwnas.search.evaluator import Evaluator
+from hwnas.search.executor import Executor, SerialExecutor
+from hwnas.search.failures import FailurePolicy
+from hwnas.search.front import ParetoFront
+from hwnas.search.hypervolume import hypervolume
+from hwnas.search.limit import Limit
+from hwnas.search.loop import Run, executed_names
+from hwnas.search.objective import Objective
+from hwnas.search.problem import Problem
+from hwnas.search.processes import ProcessExecutor
+from hwnas.search.result import HistoryPoint, Progress, SearchResult
+from hwnas.search.runs import run_exhaustive, run_nsga2, run_random
+from hwnas.search.worker import ModelSpec, WorkerSpec, Workplace
+
+__all__ = [
+    "Algorithm",
+    "Column",
+    "Design",
+    "Designs",
+    "Evaluator",
+    "Executor",
+    "FailurePolicy",
+    "HistoryPoint",
+    "Limit",
+    "ModelSpec",
+    "Objective",
+    "ParetoFront",
+    "Problem",
+    "ProcessExecutor",
+    "Progress",
+    "Run",
+    "SearchResult",
+    "SerialExecutor",
+    "Told",
+    "WorkerSpec",
+    "Workplace",
+    "executed_names",
+    "hypervolume",
+    "non_dominated",
+    "run_exhaustive",
+    "run_nsga2",
+    "run_random",
+]

@@ -1,0 +1,205 @@
+"""What runs inside a worker process: build from plain JSON, evaluate, answer in plain JSON."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import math
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from hwnas import device as devices
+from hwnas.cost import CostContext, CostModel, build
+from hwnas.errors import ConfigError
+from hwnas.registry import search_spaces
+from hwnas.search.outcomes import Outcomes
+from hwnas.search.pricing import price
+from hwnas.space import SearchSpace
+
+__all__ = ["ModelSpec", "WorkerSpec", "Workplace", "build_workplace", "load_space"]
+
+_log = logging.getLogger(__name__)
+
+Answer = dict[str, Any]
+# Set in worker processes only, never in the parent.
+_spec: dict[str, Any] = {}
+_place: Workplace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One cost model: its name in the run, what to load, and its options."""
+
+    name: str
+    spec: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """Everything that a worker needs, as plain JSON.
+
+    `builder` is `module:function`; it is called with this spec's `arguments` and returns a
+    `Workplace`. The default builds a space, a device and cost models from their specs; whoever
+    has a supernet or data to hand over names a builder of their own.
+    """
+
+    arguments: Mapping[str, Any]
+    builder: str = "hwnas.search.worker:build_workplace"
+    breakdown: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of(
+        cls,
+        space: str,
+        models: Sequence[ModelSpec],
+        *,
+        device: str | None = None,
+        restrict: Mapping[str, Sequence[Any]] | None = None,
+        seed: int = 0,
+        breakdown: bool = False,
+    ) -> WorkerSpec:
+        """Describe a workplace for the default builder.
+
+        Args:
+            space: name, file or module path of the space.
+            models: the cost models.
+            device: name or path of the device.
+            restrict: the options that are left, by gene, where the search froze some.
+            seed: handed to the cost models' context.
+            breakdown: record cost by part.
+        """
+        arguments = {
+            "space": space,
+            "models": [asdict(model) for model in models],
+            "device": device,
+            "restrict": dict(restrict or {}),
+            "seed": seed,
+        }
+        return cls(arguments, breakdown=breakdown)
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """A space and the cost models on it, live, inside one process."""
+
+    space: SearchSpace
+    models: Mapping[str, CostModel]
+
+
+def load_space(spec: str, restrict: Mapping[str, Sequence[Any]] | None = None) -> SearchSpace:
+    """Load a space by its spec, with the options that are left.
+
+    Raises:
+        PluginError: nothing answers to the spec.
+        ConfigError: what answers is no search space.
+    """
+    found = search_spaces.load(spec)
+    space = found if isinstance(found, SearchSpace) else cast(Any, found)()
+    if not isinstance(space, SearchSpace):
+        raise ConfigError(f"{spec} gives a {type(space).__name__}; expected a SearchSpace")
+    return space.restrict(dict(restrict)) if restrict else space
+
+
+def build_workplace(
+    *,
+    space: str,
+    models: Sequence[Mapping[str, Any]],
+    device: str | None,
+    restrict: Mapping[str, Sequence[Any]],
+    seed: int,
+) -> Workplace:
+    """Build what `WorkerSpec.of` describes."""
+    live = load_space(space, restrict)
+    profile = devices.find(device) if device else None
+    context = CostContext(space=live, device=profile, seed=seed)
+    return Workplace(live, {m["name"]: build(m["spec"], context, **m["options"]) for m in models})
+
+
+def start_worker(spec: Mapping[str, Any]) -> None:
+    """Initialize a worker process; it builds its workplace at the first batch.
+
+    Ctrl-C is the parent's business; a parent that dies without a word takes its workers along.
+    """
+    global _spec  # noqa: PLW0603 - the initializer of a process pool has no other way
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _spec = dict(spec)
+
+
+def open_workplace(spec: Mapping[str, Any]) -> Workplace:
+    """Build the workplace of a `WorkerSpec.to_dict()`."""
+    module, _, function = str(spec["builder"]).partition(":")
+    made = getattr(importlib.import_module(module), function)(**spec["arguments"])
+    return cast(Workplace, made)
+
+
+def evaluate_rows(rows: list[list[int]]) -> Answer:
+    """Evaluate choice indices, (n, n_var) as lists, in a worker process.
+
+    Raises:
+        HwnasError: the workplace cannot be built.
+    """
+    global _place  # noqa: PLW0603 - built once a process
+    if _place is None:
+        _place = open_workplace(_spec)
+    return answer(_place, rows, breakdown=bool(_spec["breakdown"]))
+
+
+def answer(place: Workplace, rows: list[list[int]], *, breakdown: bool = False) -> Answer:
+    """Evaluate choice indices at a workplace, for any engine's worker.
+
+    The answer is plain JSON: numbers that are unknown are None.
+    """
+    x = np.array(rows, dtype=np.int64).reshape(len(rows), place.space.n_var)
+    found = price(place.models, place.space.decode(x), breakdown=breakdown)
+    return {
+        "names": list(found.names),
+        "values": _plain(found.values),
+        "lo": _plain(found.lo),
+        "hi": _plain(found.hi),
+        "messages": list(found.messages),
+        "fidelity": list(found.fidelity),
+        "seconds": found.seconds.tolist(),
+        "breakdowns": [dict(parts) for parts in found.breakdowns],
+    }
+
+
+def outcomes_of(found: Answer) -> Outcomes:
+    """Read an answer back."""
+    n, m = len(found["messages"]), len(found["names"])
+    values, lo, hi = (
+        np.array(found[key], dtype=np.float64).reshape(n, m) for key in ("values", "lo", "hi")
+    )
+    return Outcomes(
+        tuple(found["names"]),
+        values,
+        lo,
+        hi,
+        tuple(found["messages"]),
+        tuple(found["fidelity"]),
+        np.array(found["seconds"], dtype=np.float64),
+        tuple(found["breakdowns"]),
+    )
+
+
+def _plain(table: np.ndarray[Any, np.dtype[np.float64]]) -> list[list[float | None]]:
+    return [[None if math.isnan(v) else v for v in row] for row in table.tolist()]
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

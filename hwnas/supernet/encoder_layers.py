@@ -1,0 +1,192 @@
+"""Where a subnet's layers come from: prepared once for inference, or rebuilt for each step.
+
+Both factories answer the same four questions about a stock encoder and its scales, so that one
+forward pass (`encoder_view.py`) serves search, evaluation and training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from hwnas.quant.bits import FLOAT_BITS, signed_codes
+from hwnas.quant.integer import integer_products_exact
+from hwnas.quant.linear import (
+    ActivationGrid,
+    FakeLinear,
+    FloatLinear,
+    IntegerLinear,
+    TrainableLinear,
+    quantized_linear,
+)
+from hwnas.quant.lsq import positive, quantize_weight
+from hwnas.supernet.attention import Attention, AttentionGrids
+from hwnas.supernet.encoder_weights import (
+    NECK_CONV,
+    EncoderWeights,
+    LayerSize,
+    slice_matrix,
+    slice_rows,
+)
+from hwnas.supernet.neck_conv import FloatConv, IntegerConv, TrainableConv, integer_conv
+from hwnas.supernet.position_tables import by_offset, by_pair, quantize_table, resize_table
+from hwnas.supernet.scale_table import ScaleTable, attention_key, input_key, weight_key
+from hwnas.supernet.tensor_cache import TensorCache
+from hwnas.supernet.trainable_attention import TrainableAttention
+
+__all__ = ["AttentionShape", "InferenceLayers", "Layers", "TrainableLayers"]
+
+Apply = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionShape:
+    """Attention of one block: heads, and `windows` regions of `side` x `side` tokens."""
+
+    block: int
+    heads: int
+    head_dim: int
+    side: int
+    windows: int
+
+
+class Layers(Protocol):
+    """A source of layers."""
+
+    def linear(self, size: LayerSize, w_bits: int, a_bits: int, *, tokens: int) -> Apply:
+        """A linear layer; `tokens` is how many it sees of one image."""
+        ...
+
+    def attention(self, shape: AttentionShape, bits: int) -> Apply:
+        """The attention between qkv and proj."""
+        ...
+
+    def conv(self, bits: int, grid: int) -> Apply:
+        """The second convolution of the neck on maps (B, grid, grid, C)."""
+        ...
+
+
+class InferenceLayers:
+    """Layers for evaluation: weights quantized once for each bit-width, kept in a cache."""
+
+    def __init__(self, weights: EncoderWeights, scales: ScaleTable, cache: TensorCache) -> None:
+        self.weights, self.scales, self.cache = weights, scales, cache
+
+    def linear(
+        self, size: LayerSize, w_bits: int, a_bits: int, *, tokens: int
+    ) -> FloatLinear | FakeLinear | IntegerLinear:
+        """A layer whose bits may each be 32; two quantized operands multiply as integers."""
+        del tokens
+        return self.cache.get(
+            ("linear", size, w_bits, a_bits), lambda: self._linear(size, w_bits, a_bits)
+        )
+
+    def attention(self, shape: AttentionShape, bits: int) -> Attention:
+        """Attention with its tables at the shape's side."""
+        table = self.cache.get(
+            ("table", shape.block, shape.side, bits == FLOAT_BITS),
+            lambda: self._table(shape, bits),
+        )
+        grids = None
+        if bits != FLOAT_BITS:
+            q, k, v, p = positive(self.scales[attention_key(shape.block, bits)]).tolist()
+            grids = AttentionGrids(q, k, v, p, bits)
+        return Attention(shape.side, shape.heads, shape.head_dim, table[0], grids)
+
+    def conv(self, bits: int, grid: int) -> FloatConv | IntegerConv:
+        """The second convolution of the neck, as integers where they are exact."""
+        return self.cache.get(("conv", bits, grid), lambda: self._conv(bits, grid))
+
+    def grid(self, layer: str, bits: int) -> ActivationGrid:
+        """The grid of a layer's input."""
+        scale, offset = self.scales[input_key(layer, bits)]
+        return ActivationGrid.of(scale, offset, bits)
+
+    def codes(self, layer: str, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Integer codes (O, I) int8 and scales (O,) of a whole weight."""
+        return self.cache.get(("codes", layer, bits), lambda: self._codes(layer, bits))
+
+    def _linear(
+        self, size: LayerSize, w_bits: int, a_bits: int
+    ) -> FloatLinear | FakeLinear | IntegerLinear:
+        bias = slice_rows(self.weights.bias(size.name), size)
+        if w_bits == FLOAT_BITS:
+            weight = slice_matrix(self.weights.weight(size.name), size)
+            return FloatLinear(weight, bias, self._grid_or_none(size.name, a_bits))
+        codes, scale = self.codes(size.name, w_bits)
+        codes, scale = slice_matrix(codes, size).contiguous(), slice_rows(scale, size)
+        if a_bits == FLOAT_BITS:
+            return FloatLinear(codes * scale[:, None], bias)
+        return quantized_linear(codes, scale, bias, self.grid(size.name, a_bits))
+
+    def _conv(self, bits: int, side: int) -> FloatConv | IntegerConv:
+        kernel = self.weights.kernel(NECK_CONV)
+        if bits == FLOAT_BITS:
+            return FloatConv(kernel)
+        codes, scale = self.codes(NECK_CONV, bits)
+        codes, grid = codes.view(kernel.shape), self.grid(NECK_CONV, bits)
+        if codes.device.type == "cpu" and integer_products_exact():
+            return integer_conv(codes, scale, grid, side)
+        return FloatConv(codes * scale.view(-1, 1, 1, 1), grid)
+
+    def _grid_or_none(self, layer: str, bits: int) -> ActivationGrid | None:
+        return None if bits == FLOAT_BITS else self.grid(layer, bits)
+
+    def _codes(self, layer: str, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
+        scale = positive(self.scales[weight_key(layer, bits)])
+        codes = (self.weights.weight(layer) / scale[:, None]).round_()
+        return codes.clamp_(*signed_codes(bits)).to(torch.int8), scale.clone()
+
+    def _table(self, shape: AttentionShape, bits: int) -> tuple[torch.Tensor | None]:
+        """In a tuple, because a table of zeros is remembered as None."""
+        tables = _tables(self.weights.encoder, shape, bits)
+        if not any(bool(table.any()) for table in tables):
+            return (None,)
+        return (by_offset(*tables),)
+
+
+class TrainableLayers:
+    """Layers for training: fake-quantized with gradients for weights, scales and offsets."""
+
+    def __init__(self, weights: EncoderWeights, scales: ScaleTable) -> None:
+        self.weights, self.scales = weights, scales
+
+    def linear(self, size: LayerSize, w_bits: int, a_bits: int, *, tokens: int) -> TrainableLinear:
+        """A layer whose bits may each be 32."""
+        weight = slice_matrix(self.weights.weight(size.name), size)
+        if w_bits != FLOAT_BITS:
+            scale = slice_rows(self.scales[weight_key(size.name, w_bits)], size)
+            weight = quantize_weight(weight, scale, w_bits)
+        bias = slice_rows(self.weights.bias(size.name), size)
+        quantized = a_bits != FLOAT_BITS
+        input_range = self.scales[input_key(size.name, a_bits)] if quantized else None
+        return TrainableLinear(weight, bias, input_range, a_bits, tokens * size.inp)
+
+    def attention(self, shape: AttentionShape, bits: int) -> TrainableAttention:
+        """Attention with its tables at the shape's side."""
+        height, width = (by_pair(t) for t in _tables(self.weights.encoder, shape, bits))
+        scales = None if bits == FLOAT_BITS else self.scales[attention_key(shape.block, bits)]
+        return TrainableAttention(
+            shape.side, shape.heads, shape.head_dim, height, width, scales, bits, shape.windows
+        )
+
+    def conv(self, bits: int, grid: int) -> FloatConv | TrainableConv:
+        """The second convolution of the neck; `grid` is read off the map."""
+        del grid
+        kernel = self.weights.kernel(NECK_CONV)
+        if bits == FLOAT_BITS:
+            return FloatConv(kernel)
+        weight = quantize_weight(kernel, self.scales[weight_key(NECK_CONV, bits)], bits)
+        return TrainableConv(weight, self.scales[input_key(NECK_CONV, bits)], bits)
+
+
+def _tables(encoder: Any, shape: AttentionShape, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
+    attention = encoder.blocks[shape.block].attn
+    height = resize_table(attention.rel_pos_h, shape.side)
+    width = resize_table(attention.rel_pos_w, shape.side)
+    if bits == FLOAT_BITS:
+        return height, width
+    return quantize_table(height), quantize_table(width)

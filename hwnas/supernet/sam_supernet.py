@@ -1,0 +1,126 @@
+"""SAM as a supernet: any subnet of its image encoder, with its prompt encoder and mask decoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hwnas.errors import CheckpointError
+from hwnas.supernet.checkpoint import asset_path, load_sam, load_weights, read_metadata
+from hwnas.supernet.elastic_encoder import ElasticEncoder
+from hwnas.supernet.encoder_order import EncoderOrder, drop_order, sort_encoder
+from hwnas.supernet.sam_model import build_sam
+from hwnas.supernet.scale_table import ScaleTable
+from hwnas.supernet.subnet import Subnet
+from hwnas.supernet.supernet_file import SupernetFile, hash_weights, read_supernet_file
+from hwnas.workload.sam_geometry import GEOMETRIES, SamGeometry
+from hwnas.workload.sam_plan import EncoderPlan, plan_of
+
+__all__ = ["SamSupernet", "build", "supernet_path"]
+
+
+class SamSupernet(nn.Module):
+    """A SAM whose image encoder is elastic; stock modules and keys are under `sam`.
+
+    `order` is the one in which the encoder has been sorted already (`sort_encoder`).
+    """
+
+    def __init__(
+        self, sam: Any, *, scales: ScaleTable | None = None, order: EncoderOrder | None = None
+    ) -> None:
+        super().__init__()
+        self.geometry: SamGeometry = sam.geometry
+        self.sam = sam
+        self.order = EncoderOrder.stock(self.geometry) if order is None else order
+        self.encoder = ElasticEncoder(sam.image_encoder, self.geometry, scales)
+        self._active = EncoderPlan.uniform(self.geometry)
+        self.eval()
+
+    def plan(self, arch: Any) -> EncoderPlan:
+        """The plan of an `Arch`, a mapping of genes, or a plan."""
+        return arch if isinstance(arch, EncoderPlan) else plan_of(arch, self.geometry)
+
+    @property
+    def drop_order(self) -> tuple[tuple[int, ...], ...]:
+        """For each stage its blocks, least important first; the last is never dropped."""
+        return drop_order(self.order.blocks, self.geometry)
+
+    def resolution(self, arch: Any) -> int:
+        """Side of the square input of an arch, in pixels."""
+        return self.plan(arch).resolution
+
+    def activate(self, arch: Any) -> None:
+        """Make `arch` the subnet that calls run; weights are borrowed, not copied."""
+        self._active = self.plan(arch)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed normalized images (B, 3, R, R) with the active subnet: (B, 256, g, g)."""
+        embedding: torch.Tensor = self.encoder(images, self._active)
+        return embedding
+
+    @torch.inference_mode()
+    def embed(self, images: torch.Tensor, arch: Any) -> torch.Tensor:
+        """Embed images with the subnet of `arch`, whatever is active."""
+        embedding: torch.Tensor = self.encoder(images, self.plan(arch))
+        return embedding
+
+    @torch.inference_mode()
+    def teacher(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed images with the largest network in full precision, at the images' resolution."""
+        plan = EncoderPlan.uniform(self.geometry, resolution=images.shape[-1])
+        embedding: torch.Tensor = self.encoder(images, plan)
+        return embedding
+
+    def subnet(self, arch: Any) -> Subnet:
+        """An independent module with copied slices that computes what `activate(arch)` does."""
+        plan = self.plan(arch)
+        with torch.no_grad():
+            return Subnet(self.encoder.view(plan), plan)
+
+
+def build(
+    name_or_path: str | Path, *, base: str | Path | None = None,
+    geometry: SamGeometry | None = None,
+) -> SamSupernet:  # fmt: skip
+    """Build the supernet of a shipped name (`sam-vit-t`), a supernet file, or a checkpoint.
+
+    A supernet file without weights takes them from `base`, else from the shipped model of its
+    geometry; both must be the ones that it was prepared for. A plain checkpoint gives a supernet
+    without scales: it runs in floating point until `prepare_supernet` has calibrated it.
+    """
+    if str(name_or_path) in GEOMETRIES:
+        return _from_name(str(name_or_path))
+    if read_metadata(name_or_path).get("format"):
+        return _assemble(read_supernet_file(name_or_path), base, str(name_or_path))
+    return SamSupernet(load_sam(name_or_path, geometry))
+
+
+def supernet_path(name: str) -> Path:
+    """Where the supernet file of a shipped model lies, whether it exists or not."""
+    path = asset_path(name)
+    return path.with_name(f"{path.stem}_supernet.safetensors")
+
+
+def _from_name(name: str) -> SamSupernet:
+    path = supernet_path(name)
+    if not path.is_file():
+        return SamSupernet(load_sam(name))
+    return _assemble(read_supernet_file(path), name, str(path))
+
+
+def _assemble(file: SupernetFile, base: str | Path | None, source: str) -> SamSupernet:
+    if file.base_weights is not None:
+        sam = build_sam(file.geometry)
+        load_weights(sam, file.base_weights, source=source)
+    else:
+        sam = load_sam(file.geometry.name if base is None else base, file.geometry)
+        if hash_weights(sam.state_dict()) != file.base_hash:
+            raise CheckpointError(
+                f"{source} was prepared for other weights than {base or file.geometry.name}; "
+                "give the base checkpoint that it belongs to, or prepare the supernet again"
+            )
+    sort_encoder(sam.image_encoder, file.order, file.geometry)
+    return SamSupernet(sam, scales=file.scales, order=file.order)

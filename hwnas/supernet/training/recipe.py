@@ -1,0 +1,89 @@
+"""The numbers of the training recipe, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["CachedSet", "Mix", "Recipe", "StageRecipe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """A resolution, how often a step uses it, and the batch it then has."""
+
+    resolution: int
+    share: float
+    images: int
+    prompts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecipe:
+    """One stage: steps (or a share of the given minutes, whichever ends first) and rates."""
+
+    steps: int
+    share: float
+    rate: float
+    mixes: tuple[Mix, ...]
+    weight_decay: float = 0.01
+    warmup: float = 0.04
+    clip: float = 1.0
+    ema: float = 0.998
+
+
+@dataclass(frozen=True, slots=True)
+class CachedSet:
+    """`count` views of each `every`-th training image; `crop` is the share of crops."""
+
+    resolution: int
+    count: int
+    crop: float
+    every: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The whole recipe of `sam-vit-s` (stage s) and `sam-vit-t` (stages t1 and t2).
+
+    Views in `cached_views` pass the teacher's encoder once. `position_scale` is the standard
+    deviation of the random Fourier features of the prompt encoder; segment_anything has 1, we
+    take 2 because the grids are coarse (8 to 32 cells) and the objects small. `sharpness` and
+    `kind_scale`: see `prime.py`. Objects of fewer than `min_pixels` pixels of a view are not
+    prompted; `box_jitter` is a share of the box's side.
+    """
+
+    s: StageRecipe = field(
+        default_factory=lambda: StageRecipe(
+            steps=2600,
+            share=0.32,
+            rate=8e-4,
+            mixes=(Mix(256, 0.82, 5, 7), Mix(512, 0.18, 2, 5)),
+        )
+    )
+    t1: StageRecipe = field(
+        default_factory=lambda: StageRecipe(
+            steps=1400,
+            share=0.18,
+            rate=1e-3,
+            mixes=(Mix(256, 0.85, 8), Mix(512, 0.15, 2)),
+        )
+    )
+    t2: StageRecipe = field(
+        default_factory=lambda: StageRecipe(
+            steps=4500,
+            share=0.50,
+            rate=4e-4,
+            mixes=(
+                Mix(128, 0.10, 6, 8),
+                Mix(256, 0.55, 4, 8),
+                Mix(384, 0.12, 2, 8),
+                Mix(512, 0.23, 1, 10),
+            ),
+        )
+    )
+    cached_views: tuple[CachedSet, ...] = (CachedSet(256, 3, 0.7), CachedSet(512, 1, 0.3, every=2))
+    position_scale: float = 2.0
+    sharpness: float = 1.5
+    kind_scale: float = 0.3
+    min_pixels: int = 10
+    box_jitter: float = 0.06

@@ -1,0 +1,121 @@
+"""Measure how well a model segments annotated objects from boxes and points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.data.baselines import BASELINES
+from hwnas.data.embedded import embedded_image
+from hwnas.data.folder import LabeledImage, find_pairs, read_pairs
+from hwnas.data.prompts import Prompts, prompts_of
+from hwnas.data.scores import iou_of_masks, mean_with_error
+from hwnas.supernet.checkpoint import load_sam
+from hwnas.supernet.evaluation import PromptKind, evaluate_images
+from hwnas.supernet.training.features import fused_embedding
+
+__all__ = ["Score", "evaluate_baselines", "evaluate_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Intersection over union of one method with one kind of prompt.
+
+    `iou` is the mean over images of the mean over their objects, `error` its standard error over
+    images (None for one image); `iou_objects` the mean over all objects; `by_kind` is kind ->
+    (iou, error, images). `resolution` is None for methods that have none.
+    """
+
+    method: str
+    prompt: str
+    resolution: int | None
+    images: int
+    objects: int
+    iou: float
+    error: float | None
+    iou_objects: float
+    by_kind: dict[str, tuple[float, float | None, int]]
+
+
+def evaluate_model(
+    name_or_path: str | Path,
+    *,
+    data: str | Path | None = None,
+    split: str | None = "test",
+    resolutions: Sequence[int] | None = None,
+    prompts: Sequence[PromptKind] = ("box", "point"),
+    max_instances: int | None = None,
+    seed: int = 0,
+) -> list[Score]:
+    """Score a shipped model or a checkpoint with tight boxes and center-most points.
+
+    Without `data` on the embedded picture. All objects count unless `max_instances` limits them
+    (drawn with `seed`). `resolutions` defaults to the model's largest.
+    """
+    sam = load_sam(name_or_path)
+    images = _images(data, split)
+    scores = []
+    for resolution in resolutions or (sam.geometry.image_size,):
+        for prompt in prompts:
+            found = evaluate_images(
+                sam, images, resolution=resolution, prompt=prompt, embed=fused_embedding(sam),
+                max_instances=max_instances, seed=seed,
+            )
+            scores.append(_score(sam.geometry.name, prompt, resolution, images, found))
+    return scores
+
+
+def evaluate_baselines(
+    *, data: str | Path | None = None, split: str | None = "test"
+) -> list[Score]:
+    """Score the methods without learning, with tight boxes, on the same images and objects."""
+    images = _images(data, split)
+    return [
+        _score(name, "box", None, images, [_baseline(image, masks) for image in images])
+        for name, masks in BASELINES.items()
+    ]
+
+
+def _baseline(
+    labeled: LabeledImage,
+    masks: Callable[[LabeledImage, Prompts], NDArray[np.bool_]],
+) -> NDArray[np.float64]:
+    prompts = prompts_of(labeled.instances)
+    scores = []
+    for start in range(0, len(prompts.ids), 32):
+        rows = slice(start, start + 32)
+        part = Prompts(prompts.ids[rows], prompts.boxes[rows], prompts.points[rows])
+        truths = labeled.instances == part.ids[:, None, None]
+        scores.append(iou_of_masks(masks(labeled, part), truths))
+    return np.concatenate(scores)
+
+
+def _images(data: str | Path | None, split: str | None) -> list[LabeledImage]:
+    if data is None:
+        return [embedded_image()]
+    has_split = (Path(data) / "split.csv").is_file()
+    return read_pairs(find_pairs(data, split=split if has_split else None))
+
+
+def _score(
+    method: str,
+    prompt: str,
+    resolution: int | None,
+    images: Sequence[LabeledImage],
+    found: Sequence[NDArray[np.float64]],
+) -> Score:
+    means = [float(s.mean()) for s in found]
+    kinds = sorted({image.kind for image in images} - {""})
+    by_kind = {}
+    for kind in kinds:
+        own = [m for m, image in zip(means, images, strict=True) if image.kind == kind]
+        by_kind[kind] = (*mean_with_error(own), len(own))
+    flat = np.concatenate(found)
+    mean, error = mean_with_error(means)
+    return Score(
+        method, prompt, resolution, len(images), len(flat), mean, error, float(flat.mean()), by_kind
+    )

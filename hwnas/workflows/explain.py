@@ -1,0 +1,108 @@
+"""What a search would do, before it does it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwnas.config import SearchConfig
+from hwnas.search import Objective
+from hwnas.workflows.resolve import Resolved, resolve
+
+__all__ = ["Explanation", "explain"]
+
+_TRIALS = 3  # timed designs; the first, which loads weights, is not among them
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A resolved search with its size and expected time.
+
+    `seconds_per_evaluation` is the median over a few random designs, by cost model.
+    """
+
+    live: Resolved
+    seconds_per_evaluation: dict[str, float]
+
+    @property
+    def expected_seconds(self) -> float:
+        """Evaluations times seconds each, on one process; the final scoring not counted."""
+        searched = {column.name for column in self.live.problem.columns}
+        each = sum(s for name, s in self.seconds_per_evaluation.items() if name in searched)
+        return each * self.live.config.max_evaluations
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know, weak device figures included."""
+        device = self.live.device
+        weak = sorted(device.weak_figures()) if device is not None else []
+        figures = f"figures from memory: {', '.join(weak)}; check the data sheet"
+        return (*self.live.remarks, *((f"{device.key}: {figures}",) if device and weak else ()))
+
+    def rows(self) -> list[tuple[str, object]]:
+        """Key and value, for a table."""
+        space, config = self.live.space, self.live.config
+        bound = "" if space.size_is_exact else "at most "
+        return [
+            ("space", f"{space.name}: {bound}{space.size():.3g} architectures"),
+            ("search variables", space.n_var),
+            ("device", self.live.device.key if self.live.device else "none"),
+            ("algorithm", f"{config.algorithm}, population {config.population}"),
+            ("seed", config.seed),
+            ("evaluations", config.max_evaluations),
+            ("limits", ", ".join(map(str, self.live.problem.limits)) or "none"),
+            ("final scoring", self.live.rescore.name if self.live.rescore else "none"),
+            ("expected time", f"{self.expected_seconds:.0f} s and the final scoring"),
+        ]
+
+    def objective_rows(self) -> list[dict[str, object]]:
+        """One row a cost model."""
+        objectives = {o.name for o in self.live.problem.objectives}
+        return [
+            {
+                "cost": column.name,
+                "unit": column.unit,
+                "direction": column.direction,
+                "role": "objective" if column.name in objectives else "observed",
+                "ms per evaluation": self.seconds_per_evaluation[column.name] * 1e3,
+            }
+            for column in self.live.problem.columns
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "config": self.live.config.model_dump(mode="json"),
+            "facts": {key: value for key, value in self.rows()},
+            "costs": self.objective_rows(),
+            "expected_seconds": self.expected_seconds,
+            "remarks": list(self.remarks),
+        }
+
+
+def explain(config: SearchConfig) -> Explanation:
+    """Resolve a search and time each cost model on a few random designs.
+
+    Raises:
+        HwnasError: whatever would stop the search itself.
+    """
+    live = resolve(config)
+    return Explanation(live, _timed(live, live.problem.columns))
+
+
+def _timed(live: Resolved, columns: Sequence[Objective]) -> dict[str, float]:
+    archs = live.space.sample(np.random.default_rng(live.config.seed), _TRIALS + 1)
+    found = {}
+    for column in columns:
+        column.model.evaluate(archs[:1])
+        times = []
+        for index in range(1, len(archs)):
+            start = time.perf_counter()
+            column.model.evaluate(archs[index : index + 1])
+            times.append(time.perf_counter() - start)
+        found[column.name] = float(np.median(times))
+    return found

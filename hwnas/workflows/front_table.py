@@ -1,0 +1,54 @@
+"""A front as rows for the terminal and as one document for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hwnas.report import design_summary
+from hwnas.search import Column
+
+if TYPE_CHECKING:
+    from hwnas.workflows.search import Outcome
+
+__all__ = ["front_document", "front_table"]
+
+
+def front_table(outcome: Outcome) -> list[dict[str, object]]:
+    """One row a design: arch id, a short description, every cost with its unit and its kind."""
+    front, rescored = outcome.result.front, outcome.rescored
+    rows = []
+    for design in front:
+        row: dict[str, object] = {"arch": design.id, "design": design_summary(design.arch.genes)}
+        row |= {_heading(c): design.values[c.name] for c in front.columns}
+        if rescored is not None:
+            value, error = rescored.values[design.id]
+            row[f"{rescored.name} (re-scored)"] = (
+                f"{value:.3f}" if error is None else f"{value:.3f} ± {error:.3f}"
+            )
+        rows.append(row)
+    return rows
+
+
+def front_document(outcome: Outcome) -> dict[str, Any]:
+    """The front with everything a program needs to go on; plain JSON."""
+    result, rescored = outcome.result, outcome.rescored
+    document: dict[str, Any] = result.front.designs.to_dict()
+    if rescored is not None:
+        for design in document["designs"]:
+            value, error = rescored.values[design["arch_id"]]
+            design["rescored"] = {"name": rescored.name, "value": value, "standard_error": error}
+    return document | {
+        "device": outcome.resolved.device.key if outcome.resolved.device else None,
+        "evaluations": result.evaluations,
+        "failed": result.failed,
+        "hypervolume": result.hypervolume,
+        "reference_point": dict(result.reference_point),
+        "run": str(outcome.folder) if outcome.folder else None,
+    }
+
+
+def _heading(column: Column) -> str:
+    """`latency ms (estimated)`; an exact count needs no remark."""
+    kind = "" if column.fidelity in {"", "analytic"} else f" ({column.fidelity})"
+    unit = "" if column.unit.lower() == column.name.lower() else f" {column.unit}"
+    return f"{column.name}{unit}{kind}"

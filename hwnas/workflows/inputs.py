@@ -1,0 +1,33 @@
+"""The files that decide the result of a search, and their hashes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hwnas.records import hash_inputs
+from hwnas.registry.loading import split_file_spec
+from hwnas.workflows.resolve import Resolved
+
+__all__ = ["input_hashes"]
+
+
+def input_hashes(live: Resolved) -> dict[str, str]:
+    """sha256 by path of every file that the user named: plug-ins, space, device, weights, data.
+
+    Built-in parts are not hashed; the version in `environment.json` stands for them.
+    """
+    return hash_inputs(_files(live))
+
+
+def _files(live: Resolved) -> Iterator[Path]:
+    config = live.config
+    for spec in (config.space, *config.objectives, *config.costs, config.rescore or ""):
+        file = split_file_spec(spec)
+        if file is not None:
+            yield Path(file[0])
+        elif Path(spec).suffix in {".yaml", ".yml"}:
+            yield Path(spec)
+    for named in (config.device, config.supernet, config.data):
+        if named is not None and Path(named).exists():
+            yield Path(named)

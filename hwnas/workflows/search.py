@@ -1,0 +1,200 @@
+"""The main job: search a space, score the front once more, write the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from hwnas.config import SearchConfig, make_config
+from hwnas.cost import CostModel
+from hwnas.device import DeviceProfile
+from hwnas.records import RunFolder
+from hwnas.search import ParetoFront, Progress, SearchResult
+from hwnas.search import run_exhaustive, run_nsga2, run_random
+from hwnas.space import SearchSpace
+from hwnas.workflows.inputs import input_hashes
+from hwnas.workflows.report import write_run_report
+from hwnas.workflows.rescoring import Rescored, rescore
+from hwnas.workflows.resolve import Resolved, resolve
+from hwnas.workflows.watch import Silent, Watch
+from hwnas.workflows.workplace import make_executor
+
+__all__ = ["Outcome", "resume_search", "run_search", "search"]
+
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a search leaves: the result, the front scored again, and where it lies on disk."""
+
+    resolved: Resolved
+    result: SearchResult
+    rescored: Rescored | None
+    folder: Path | None
+    reports: tuple[Path, ...]
+
+
+def search(
+    space: str | SearchSpace = "sam-vit-t",
+    *,
+    objectives: Iterable[str | type | CostModel] = (),
+    limits: Iterable[str] = (),
+    device: str | DeviceProfile | None = None,
+    costs: Iterable[str | type | CostModel] = (),
+    out: str | Path | None = None,
+    watch: Watch | None = None,
+    **settings: object,
+) -> ParetoFront:
+    """Search the Pareto front of a space; the Python form of `hwnas search`.
+
+    Args:
+        space: name, file or module path, or a space.
+        objectives: cost models to optimize: names, specs, classes (called with the context) or
+            finished models. The space's own by default.
+        limits: `"latency<=20"`; a limit holds against the pessimistic end of an interval.
+        device: name, `id:mode`, path, or a profile.
+        costs: further cost models, for limits, or as objectives where `objectives` is empty.
+        out: run folder to write, which must not exist; nothing is written without it.
+        watch: told where the search stands.
+        settings: every other key of `SearchConfig`, such as `seed`, `max_evaluations`, `data`.
+
+    Raises:
+        ConfigError: something is named wrongly; lists every problem.
+        InfeasibleError: no design meets the limits; names the best value seen.
+        CostError: too many designs could not be priced.
+        RunError: the folder exists or cannot be written.
+    """
+    plugins: dict[str, object] = {}
+    content = {
+        **settings,
+        "space": space.name if isinstance(space, SearchSpace) else space,
+        "device": device.key if isinstance(device, DeviceProfile) else device,
+        "limits": list(limits),
+        "objectives": [_named(model, plugins) for model in objectives],
+        "costs": [_named(model, plugins) for model in costs],
+    }
+    live = resolve(
+        make_config("search()", content),
+        space=space if isinstance(space, SearchSpace) else None,
+        device=device if isinstance(device, DeviceProfile) else None,
+        plugins=plugins,
+    )
+    return _run(live, None if out is None else Path(out), watch or Silent()).result.front
+
+
+def run_search(
+    config: SearchConfig,
+    *,
+    out: Path | None = None,
+    watch: Watch | None = None,
+    command: str | None = None,
+) -> Outcome:
+    """Run a configured search in a new run folder.
+
+    Args:
+        config: what to search; written into the folder.
+        out: must not exist; `runs/DATE-TIME-SPACE` by default.
+        watch: told where the search stands.
+        command: recorded as what the user typed.
+    """
+    live = resolve(config)
+    return _run(live, out or _default_folder(live.space.name), watch or Silent(), command=command)
+
+
+def resume_search(path: Path, *, watch: Watch | None = None) -> Outcome:
+    """Continue a run; its result is that of the undisturbed run.
+
+    Raises:
+        RunError: there is no run there, or its configuration or inputs have changed.
+    """
+    with RunFolder.open(path) as folder:
+        live = resolve(SearchConfig.model_validate(folder.config))
+        folder.check_unchanged(input_hashes(live))
+        return _run_in(folder, live, watch or Silent())
+
+
+def _run(
+    live: Resolved, out: Path | None, watch: Watch, *, command: str | None = None
+) -> Outcome:
+    if out is None:
+        return _run_in(None, live, watch)
+    with RunFolder.create(
+        out,
+        config=live.config.model_dump(mode="json"),
+        command=command or f"hwnas search --config {out / 'config.yaml'}",
+        seeds={"search": live.config.seed},
+        inputs=input_hashes(live),
+    ) as folder:
+        return _run_in(folder, live, watch)
+
+
+def _run_in(folder: RunFolder | None, live: Resolved, watch: Watch) -> Outcome:
+    for remark in live.remarks:
+        watch.remark(remark)
+    result = _search(folder, live, watch)
+    rescored = None
+    if live.rescore is not None:
+        rescored = rescore(live.rescore, result.front.archs, watch, folder=folder)
+    reports = write_run_report(folder, live) if folder is not None else ()
+    return Outcome(live, result, rescored, folder.path if folder else None, reports)
+
+
+def _search(folder: RunFolder | None, live: Resolved, watch: Watch) -> SearchResult:
+    config = live.config
+    watch.begin("searching", config.max_evaluations)
+
+    def show(progress: Progress) -> None:
+        figures = {
+            "hypervolume": progress.hypervolume,
+            "evaluations/s": progress.evaluations_per_s,
+            "front": float(progress.front_size),
+        }
+        known = {name: value for name, value in figures.items() if value is not None}
+        watch.advance(progress.evaluations, **known)
+
+    executor = make_executor(live, breakdown=folder is not None)
+    try:
+        if config.algorithm == "exhaustive":
+            return run_exhaustive(
+                live.problem,
+                limit=config.max_evaluations,
+                executor=executor,
+                on_generation=show,
+                folder=folder,
+            )
+        if config.algorithm == "random":
+            return run_random(
+                live.problem,
+                batch=config.population,
+                max_evaluations=config.max_evaluations,
+                seed=config.seed,
+                executor=executor,
+                on_generation=show,
+                folder=folder,
+            )
+        return run_nsga2(
+            live.problem,
+            population=config.population,
+            max_evaluations=config.max_evaluations,
+            seed=config.seed,
+            executor=executor,
+            on_generation=show,
+            folder=folder,
+        )
+    finally:
+        if executor is not None:
+            executor.close()
+
+
+def _named(model: str | type | CostModel, plugins: dict[str, object]) -> str:
+    if isinstance(model, str):
+        return model
+    name = str(getattr(model, "name", getattr(model, "__name__", type(model).__name__)))
+    plugins[name] = model
+    return name
+
+
+def _default_folder(space: str) -> Path:
+    return Path("runs") / f"{datetime.now():%Y-%m-%d-%H%M%S}-{space}"

@@ -1,0 +1,31 @@
+"""Where a search evaluates: in this process, or in workers that resolve the same configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hwnas.config import make_config
+from hwnas.search import Executor, ProcessExecutor, WorkerSpec, Workplace, executed_names
+from hwnas.workflows.resolve import Resolved, resolve
+
+__all__ = ["build_workplace", "make_executor"]
+
+
+def make_executor(live: Resolved, *, breakdown: bool) -> Executor | None:
+    """Return the executor of the configuration; None stands for this process."""
+    if live.config.executor == "serial":
+        return None
+    spec = WorkerSpec(
+        {"config": live.config.model_dump(mode="json")},
+        builder="hwnas.workflows.workplace:build_workplace",
+        breakdown=breakdown,
+    )
+    return ProcessExecutor(spec, executed_names(live.problem), workers=live.config.workers)
+
+
+def build_workplace(*, config: dict[str, Any]) -> Workplace:
+    """Build space and cost models inside a worker, from the configuration alone."""
+    live = resolve(make_config("the run's configuration", config))
+    names = executed_names(live.problem)
+    models = {c.name: c.model for c in live.problem.columns if c.name in names}
+    return Workplace(live.space, models)

@@ -1,0 +1,1 @@
+"""A cost model for the Acme NPU."""
