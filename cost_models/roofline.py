@@ -22,7 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from hwnas.device.schema import Figure
+from hwnas.device.fields import Figure
 from numpy.typing import NDArray
 
 from cost_models.roofline_layers import FACTORS, LayerTimes, Rates
@@ -35,7 +35,7 @@ from hwnas.workload.table import LayerTable
 
 if TYPE_CHECKING:
     from hwnas.device import DeviceProfile
-    from hwnas.device.schema import Figure
+    from hwnas.device.fields import Figure
 
 __all__ = ["Energy", "Roofline"]
 

@@ -33,6 +33,8 @@ __all__ = [
 
 _SUPERNET = "hwnas.supernet.sam_supernet:build"
 _RATIOS = (2, 3, 4)
+# What a search optimizes where nobody says otherwise; its front is then scored by `iou`.
+_OBJECTIVES = ("embedding_distortion", "latency", "bitops")
 
 
 def sam_space(
@@ -81,6 +83,7 @@ def sam_space(
         slots=sam_slots(geometry, axes, decoder_bits),
         lower=partial(_lower, geometry=geometry, decoder_bits=decoder_bits),
         supernet=_SUPERNET,
+        extras={"objectives": _OBJECTIVES, "rescore": "iou"},
         description=f"SAM image encoder, {geometry.dim} wide, {geometry.depth} blocks",
     )
 

@@ -46,6 +46,7 @@ def toy() -> SearchSpace:
             )
             for index in range(_BLOCKS)
         ],
+        extras={"objectives": ("toy_quality", "bitops")},
         description="3,276 archs with closed-form costs, for tests and first steps",
     )
 

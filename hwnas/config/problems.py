@@ -47,6 +47,8 @@ def _row(
     location: tuple[int | str, ...], kind: str, message: str, model: type[BaseModel]
 ) -> tuple[str, str]:
     place = ".".join(str(part) for part in location) or "(whole file)"
+    if kind == "union_tag_not_found":
+        return place, "needs the key 'kind', which says what it is; `hwnas schema` shows the forms"
     if kind != "extra_forbidden":
         return place, message
     known = list(model.model_fields) if len(location) == 1 else _known_keys(model)

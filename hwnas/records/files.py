@@ -18,7 +18,7 @@ _ADVICE = {
     errno.EACCES: "no permission to write there; choose another folder with --out",
     errno.EPERM: "no permission to write there; choose another folder with --out",
     errno.EROFS: "the file system is read-only; choose another folder with --out",
-    errno.ENOENT: "the folder is gone; a run folder must not be moved while it is in use",
+    errno.ENOENT: "a folder of this path does not exist (any more); choose another with --out",
     errno.ENOTDIR: "a part of this path is a file, not a folder; choose another folder with --out",
 }
 

@@ -15,7 +15,7 @@ from hwnas.space.layout import Layout, Matrix
 from hwnas.space.messages import shown
 
 _ROUNDS = 16
-_STEPS = 20_000
+_STEPS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def repair(layout: Layout, tables: Sequence[Table], x: NDArray[np.int64]) -> NDA
     Constraint by constraint, a broken row moves to the nearest allowed combination: one for each
     step of an ordered choice, one for a change of an unordered one, the first in the order of the
     options among equals. After 16 rounds, a row that is still broken is searched from its own
-    values outwards, up to 20,000 steps. Deterministic.
+    values outwards, up to 10,000 steps. Deterministic.
 
     Raises:
         SpaceError: no valid combination was found; names the constraints.
@@ -72,42 +72,6 @@ def repair(layout: Layout, tables: Sequence[Table], x: NDArray[np.int64]) -> NDA
     out = x.copy()
     for _ in range(_ROUNDS):
         if not _moved(layout, tables, out):
-            return out
-    for component in components(layout, tables):
-        for row in np.flatnonzero(broken_rows(layout, component.tables, out)):
-            out[row] = _search(layout, component, out[row])
-    return out
-
-
-def broken_rows(layout: Layout, tables: Sequence[Table], x: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Say for each row of choice indices whether it breaks one of the tables, shape (n,)."""
-    matrix = decode(layout, x)
-    bad = np.zeros(len(x), dtype=np.bool_)
-    for table in tables:
-        bad |= table.violated(layout, matrix)
-    return bad
-
-
-def scope_of(layout: Layout, columns: Sequence[int]) -> set[int]:
-    """Return the groups of the columns and of all the depths that they hang on."""
-    depths = [d for c in columns for d, _ in layout.conditions[c]]
-    return {int(layout.group_of[c]) for c in [*columns, *depths]}
-
-
-def repair(layout: Layout, tables: Sequence[Table], x: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return x with every row made valid; valid rows are returned as they are.
-
-    Constraint by constraint, a broken row moves to the nearest allowed combination: one for each
-    step of an ordered choice, one for a change of an unordered one, the first in the order of the
-    options among equals. After 16 rounds, a row that is still broken is searched from its own
-    values outwards, up to 20,000 steps. Deterministic.
-
-    Raises:
-        SpaceError: no valid combination was found; names the constraints.
-    """
-    out = x.copy()
-    for _ in range(_ROUNDS):
-        if not any([_move(layout, table, out) for table in tables]):
             return out
     for component in components(layout, tables):
         for row in np.flatnonzero(broken_rows(layout, component.tables, out)):

@@ -22,6 +22,8 @@ from hwnas.registry import adapters, cost_models, search_spaces
 
 __all__ = ["CheckResult", "doctor"]
 
+Level = Literal["ok", "warning", "error"]
+
 _ROOT: Final = Path(hwnas.__file__).resolve().parent
 _SHIPPED: Final = ("nuclei/image.png", "nuclei/instances.png", "sam_vit_t.safetensors")
 _GIB: Final = 2**30
@@ -48,7 +50,7 @@ class CheckResult:
     """One line of the doctor's report; an `error` keeps the default search from running."""
 
     check: str
-    level: Literal["ok", "warning", "error"]
+    level: Level
     message: str
 
 
@@ -179,16 +181,17 @@ def _plugins() -> Iterator[CheckResult]:
     for registry in (cost_models, search_spaces, adapters):
         loaded = []
         try:
-            names = registry.names()
+            entries = registry.listing()
         except HwnasError as error:
             yield CheckResult(f"{registry.kind}s", "error", str(error))
             continue
-        for name in names:
+        for entry in entries:
             try:
-                registry.load(name)
-                loaded.append(name)
+                registry.load(entry.name)
+                loaded.append(entry.name)
             except HwnasError as error:
-                yield CheckResult(f"{registry.kind} {name}", "warning", str(error))
+                level: Level = "error" if entry.distribution == "hwnas" else "warning"
+                yield CheckResult(f"{registry.kind} {entry.name}", level, str(error))
         yield CheckResult(f"{registry.kind}s", "ok", ", ".join(loaded) or "none installed")
 
 
@@ -199,5 +202,5 @@ def _devices() -> Iterator[CheckResult]:
             yield CheckResult(f"device {entry.id}", "warning", entry.problem)
     usable = [entry for entry in entries if entry.problem is None]
     built_in = sum(entry.origin == "built-in" for entry in usable)
-    level: Literal["ok", "error"] = "ok" if built_in else "error"
+    level: Level = "ok" if built_in else "error"
     yield CheckResult("devices", level, f"{len(usable)} known, {built_in} of them built in")

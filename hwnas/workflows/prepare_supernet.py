@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from hwnas.data.embedded import EXCLUDED_FROM_TRAINING
 from hwnas.data.folder import LabeledImage, find_pairs, read_pairs
 from hwnas.data.transforms import preprocess
 from hwnas.errors import DataError
@@ -31,7 +32,7 @@ def prepare_supernet(
     out: str | Path,
     split: str | None = "train",
     images: int = 64,
-    exclude: Sequence[str] = (),
+    exclude: Sequence[str] = EXCLUDED_FROM_TRAINING,
     with_base: bool = True,
     seed: int = 0,
 ) -> Path:
@@ -45,7 +46,7 @@ def prepare_supernet(
 
     The shipped file is written by::
 
-        prepare_supernet("sam-vit-t", data="dsb2018", exclude=("4dbbb275960ab9e4",),
+        prepare_supernet("sam-vit-t", data="dsb2018",
                          out="hwnas/assets/sam_vit_t_supernet.safetensors", with_base=False)
 
     Raises:

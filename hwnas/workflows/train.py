@@ -18,6 +18,7 @@ from hwnas.errors import ConfigError, RunError
 from hwnas.supernet.checkpoint import save_weights
 from hwnas.supernet.convert import convert_encoder, fold_final_norm, load_converted, read_dinov2
 from hwnas.supernet.sam_model import build_sam
+from hwnas.supernet.training.dense import DenseHead
 from hwnas.supernet.training.features import CachedViews, cache_views, global_tokens
 from hwnas.supernet.training.loop import Stage, run_stage
 from hwnas.supernet.training.prime import prime_prompting
@@ -56,7 +57,7 @@ def train_model(
     out = Path(out)
     state = _open(out, _request(name, data, base, seed, minutes, recipe, exclude), resume)
     images = _read(data, "train", exclude)
-    validation = _read(data, "val", exclude)[::5]
+    validation = _read(data, "val", exclude)[:: recipe.validate_every]
     run = _Run(out, state, seed, minutes, name)
     small = _train_head(run, images, validation, base, recipe)
     if name == "sam-vit-t":
@@ -158,11 +159,13 @@ def _train_small(
     teacher = head.sam
     select_weights(sam.image_encoder, teacher.image_encoder)
     neck = teacher.image_encoder.neck.requires_grad_(False)
-    run.train(distill_stage(sam, neck, head.cached, recipe, validation))
-    run.load("t1", sam)
+    dense = DenseHead(GEOMETRIES["sam-vit-t"].neck_dim)
+    both = torch.nn.ModuleDict({"sam": sam, "head": dense})
+    run.train(distill_stage(sam, dense, neck, head.cached, recipe, validation))
+    run.load("t1", both)
     head.cached.clear()
-    run.train(end_to_end_stage(sam, images, recipe, validation))
-    run.load("t2", sam)
+    run.train(end_to_end_stage(sam, dense, images, recipe, validation))
+    run.load("t2", both)
     tensors = {k: v.clone() for k, v in sam.state_dict().items()}
     save_weights(run.out / "sam_vit_t.safetensors", tensors, metadata={"geometry": "sam-vit-t"})
 

@@ -146,7 +146,7 @@ def test_help_is_quick(tmp_path: Path) -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         # Processor time, because the clock on the wall also counts what else the machine does.
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    # 0.3 s is the aim on an idle machine; with all cores busy the same work takes half as long again.
+    # The aim is 0.3 s; the same work takes half as long again where all cores are busy.
     assert min(spent) < 0.45
 
 

@@ -62,7 +62,7 @@ def test_rows_start_with_the_best_and_carry_intervals_units_and_kind(make_data) 
         "arch": "arch1",
         "design": "256 px · depth 2 · w 7.5 bits (mean)",
         "iou, measured": "0.800",
-        "latency (ms), estimated": "12.3 (6.17–24.7)",
+        "latency (ms), estimated": "12.3 (6.17\N{EN DASH}24.7)",
         "model_size (MB), analytic": "2.50",
         "iou_boxes (re-scored)": "0.812 ± 0.013",
         "note": "knee",

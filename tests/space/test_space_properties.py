@@ -28,7 +28,7 @@ from hwnas.space import (
 )
 
 PROPERTIES = settings(
-    max_examples=40,
+    max_examples=30,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

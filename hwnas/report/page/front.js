@@ -96,7 +96,8 @@
         line: { width: 1.5, color },
         colorbar: {
           title: {
-            text: page.plain(cost.title), side: page.narrow() ? "bottom" : "right", font: { size: 13 },
+            text: page.plain(cost.title), font: { size: 13 },
+            side: page.narrow() ? "bottom" : "right",
           },
           thickness: 10, outlinewidth: 0,
           ...(page.narrow() ? { orientation: "h", y: -0.28, yanchor: "top" } : {}),

@@ -50,6 +50,8 @@ class Recipe:
     take 2 because the grids are coarse (8 to 32 cells) and the objects small. `sharpness` and
     `kind_scale`: see `prime.py`. Objects of fewer than `min_pixels` pixels of a view are not
     prompted; `box_jitter` is a share of the box's side.
+    `dense` weighs the auxiliary task of `dense.py` in stages t1 and t2. Every
+    `validate_every`-th image of the val split is scored, at the resolutions `validate_at`.
     """
 
     s: StageRecipe = field(
@@ -72,7 +74,7 @@ class Recipe:
         default_factory=lambda: StageRecipe(
             steps=4500,
             share=0.50,
-            rate=4e-4,
+            rate=5e-4,
             mixes=(
                 Mix(128, 0.10, 6, 8),
                 Mix(256, 0.55, 4, 8),
@@ -87,3 +89,6 @@ class Recipe:
     kind_scale: float = 0.3
     min_pixels: int = 10
     box_jitter: float = 0.06
+    dense: float = 1.0
+    validate_at: tuple[int, ...] = (256, 512)
+    validate_every: int = 5

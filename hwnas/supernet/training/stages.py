@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hwnas.data.folder import LabeledImage
-from hwnas.data.views import draw_view
+from hwnas.data.views import View, draw_view
 from hwnas.supernet.decoder import decode
 from hwnas.supernet.evaluation import Embed, evaluate_images
 from hwnas.supernet.prompting import embed_boxes, embed_points
 from hwnas.supernet.sam_model import encode
 from hwnas.supernet.training.batches import Batch, batch_of, images_of
+from hwnas.supernet.training.dense import DenseHead, dense_loss, dense_targets
 from hwnas.supernet.training.features import CachedViews
 from hwnas.supernet.training.loop import Stage
 from hwnas.supernet.training.losses import embedding_loss, mask_losses
@@ -37,7 +39,7 @@ def head_stage(
     sam.mask_decoder.requires_grad_(True)
 
     def loss(mix: Mix, rng: np.random.Generator) -> Mapping[str, torch.Tensor]:
-        rows, views, features = _draw(cached, mix, rng)
+        views, features = _draw(cached, mix, rng)
         batch = batch_of(
             views, rng, prompts=mix.prompts, min_pixels=recipe.min_pixels,
             box_jitter=recipe.box_jitter,
@@ -45,17 +47,18 @@ def head_stage(
         embedding = sam.image_encoder.neck(features.permute(0, 3, 1, 2))
         return _prompt_losses(sam, embedding, batch)
 
-    return Stage("s", 1, sam, recipe.s, loss, _validation(sam, validation, embed))
+    return Stage("s", 1, sam, recipe.s, loss, _validation(sam, recipe, validation, embed))
 
 
 def distill_stage(
     sam: Any,
+    head: DenseHead,
     teacher_neck: Any,
     cached: Sequence[CachedViews],
     recipe: Recipe,
     validation: Sequence[LabeledImage],
 ) -> Stage:
-    """Train the encoder of `sam` on the teacher's neck output for the cached views.
+    """Train the encoder of `sam` on the teacher's neck output and the dense task (cached views).
 
     Images and teacher maps are turned and flipped together, eight ways; the teacher is not run
     again for these (it is nearly, not exactly, equivariant).
@@ -64,23 +67,29 @@ def distill_stage(
     sam.image_encoder.requires_grad_(True)
 
     def loss(mix: Mix, rng: np.random.Generator) -> Mapping[str, torch.Tensor]:
-        _, views, features = _draw(cached, mix, rng)
+        views, features = _draw(cached, mix, rng)
         with torch.no_grad():
             target = teacher_neck(features.permute(0, 3, 1, 2))
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
         image, target = (_turned(x, turns, flip) for x in (images_of(views), target))
-        return {"loss": embedding_loss(encode(sam, image), target)}
+        ids = [_turned_ids(v.instances, turns, flip) for v in views]
+        embedding = encode(sam, image)
+        distil = embedding_loss(embedding, target)
+        dense = dense_loss(head(embedding), dense_targets(ids))
+        return {"loss": distil + recipe.dense * dense, "distil": distil, "dense": dense}
 
-    return Stage("t1", 2, sam, recipe.t1, loss, _validation(sam, validation, None))
+    module = torch.nn.ModuleDict({"sam": sam, "head": head})
+    return Stage("t1", 2, module, recipe.t1, loss, _validation(sam, recipe, validation, None))
 
 
 def end_to_end_stage(
     sam: Any,
+    head: DenseHead,
     images: Sequence[LabeledImage],
     recipe: Recipe,
     validation: Sequence[LabeledImage],
 ) -> Stage:
-    """Train all of `sam` on freshly drawn views with box and point prompts."""
+    """Train all of `sam` on freshly drawn views with box and point prompts and the dense task."""
     sam.requires_grad_(True)
 
     def loss(mix: Mix, rng: np.random.Generator) -> Mapping[str, torch.Tensor]:
@@ -93,9 +102,13 @@ def end_to_end_stage(
             views, rng, prompts=mix.prompts, min_pixels=recipe.min_pixels,
             box_jitter=recipe.box_jitter,
         )
-        return _prompt_losses(sam, encode(sam, batch.images), batch)
+        embedding = encode(sam, batch.images)
+        losses = _prompt_losses(sam, embedding, batch)
+        dense = dense_loss(head(embedding), dense_targets([v.instances for v in views]))
+        return {**losses, "loss": losses["loss"] + recipe.dense * dense, "dense": dense}
 
-    return Stage("t2", 3, sam, recipe.t2, loss, _validation(sam, validation, None))
+    module = torch.nn.ModuleDict({"sam": sam, "head": head})
+    return Stage("t2", 3, module, recipe.t2, loss, _validation(sam, recipe, validation, None))
 
 
 def _prompt_losses(sam: Any, embedding: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
@@ -116,11 +129,11 @@ def _prompt_losses(sam: Any, embedding: torch.Tensor, batch: Batch) -> dict[str,
 
 def _draw(
     cached: Sequence[CachedViews], mix: Mix, rng: np.random.Generator
-) -> tuple[list[int], list[Any], torch.Tensor]:
+) -> tuple[list[View], torch.Tensor]:
     fitting = [c for c in cached if c.resolution == mix.resolution]
     picked = fitting[int(rng.integers(len(fitting)))]
     rows = rng.choice(len(picked.views), mix.images, replace=False).tolist()
-    return rows, [picked.views[r] for r in rows], picked.features[rows].float()
+    return [picked.views[r] for r in rows], picked.features[rows].float()
 
 
 def _turned(x: torch.Tensor, turns: int, flip: bool) -> torch.Tensor:
@@ -128,12 +141,17 @@ def _turned(x: torch.Tensor, turns: int, flip: bool) -> torch.Tensor:
     return x.flip(-1) if flip else x
 
 
+def _turned_ids(ids: NDArray[np.int32], turns: int, flip: bool) -> NDArray[np.int32]:
+    turned = np.rot90(ids, turns)
+    return turned[:, ::-1] if flip else turned
+
+
 def _validation(
-    sam: Any, images: Sequence[LabeledImage], embed: Embed | None
+    sam: Any, recipe: Recipe, images: Sequence[LabeledImage], embed: Embed | None
 ) -> Callable[[], dict[str, float]]:
     def validate() -> dict[str, float]:
         figures = {}
-        for resolution in (256, 512):
+        for resolution in recipe.validate_at:
             for prompt in ("box", "point"):
                 scores = evaluate_images(
                     sam, images, resolution=resolution, prompt=prompt, embed=embed,

@@ -39,9 +39,6 @@ class AcmeLatency:
         return 1e3 * self._seconds.totals(archs)[:, 0]
 
     def _layer_seconds(self, table: LayerTable) -> NDArray[np.float64]:
-        products: NDArray[np.float64] = (
-            table.macs * np.ceil(table.w_bits / 8) * np.ceil(table.a_bits / 8)
-        )
+        products = np.ceil(table.w_bits / 8) * np.ceil(table.a_bits / 8) * table.macs
         passes = np.ceil(products / PRODUCTS_A_PASS)
-        seconds: NDArray[np.float64] = self._launch_s + passes / PASSES_A_SECOND
-        return seconds[:, None]
+        return np.asarray(self._launch_s + passes / PASSES_A_SECOND, dtype=np.float64)[:, None]

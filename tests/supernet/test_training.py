@@ -1,0 +1,165 @@
+"""The training recipe on a few synthetic images: it runs, it resumes, it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from hwnas.errors import ConfigError, RunError
+from hwnas.supernet.checkpoint import load_sam, read_tensors
+from hwnas.supernet.sam_model import build_sam, encode
+from hwnas.supernet.training.dense import dense_loss, dense_targets
+from hwnas.supernet.training.losses import embedding_loss, mask_losses
+from hwnas.supernet.training.recipe import CachedSet, Mix, Recipe, StageRecipe
+from hwnas.supernet.training.selection import select_weights
+from hwnas.workflows.train import train_model
+from hwnas.workload.sam_geometry import GEOMETRIES
+
+TINY = Recipe(
+    s=StageRecipe(steps=3, share=0.3, rate=1e-3, mixes=(Mix(64, 1.0, 2, 2),)),
+    t1=StageRecipe(steps=2, share=0.3, rate=1e-3, mixes=(Mix(64, 1.0, 2),)),
+    t2=StageRecipe(steps=3, share=0.4, rate=1e-3, mixes=(Mix(128, 1.0, 1, 2),)),
+    cached_views=(CachedSet(64, 1, 0.5),),
+    validate_at=(64,),
+    validate_every=1,
+)
+
+
+def write_backbone(path: Path) -> Path:
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator) * 0.02
+
+    dim, weights = 384, {}
+    weights["cls_token"], weights["pos_embed"] = random(1, 1, dim), random(1, 26, dim)
+    weights["patch_embed.proj.weight"] = random(dim, 3, 14, 14)
+    weights["patch_embed.proj.bias"] = random(dim)
+    for name in [f"blocks.{i}.norm{k}" for i in range(12) for k in (1, 2)] + ["norm"]:
+        weights[name + ".weight"], weights[name + ".bias"] = 1 + random(dim), random(dim)
+    for i in range(12):
+        for name, rows, columns in (
+            ("attn.qkv", 3 * dim, dim),
+            ("attn.proj", dim, dim),
+            ("mlp.fc1", 4 * dim, dim),
+            ("mlp.fc2", dim, 4 * dim),
+        ):
+            weights[f"blocks.{i}.{name}.weight"] = random(rows, columns)
+            weights[f"blocks.{i}.{name}.bias"] = random(rows)
+        weights[f"blocks.{i}.ls1.gamma"] = 1 + random(dim)
+        weights[f"blocks.{i}.ls2.gamma"] = 1 + random(dim)
+    save_file(weights, path)
+    return path
+
+
+def write_data(folder: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for part in ("images", "instances"):
+        (folder / part).mkdir(parents=True)
+    rows = ["name,file,split"]
+    for index, split in enumerate(["train"] * 3 + ["val"]):
+        ids = np.zeros((64, 80), np.uint16)
+        for i in range(1, 4):
+            y, x = rng.integers(5, 45, 2)
+            ids[y : y + 12, x : x + 14] = i
+        gray = np.where(ids > 0, 200, 40).astype(np.uint8)
+        Image.fromarray(gray).save(folder / "images" / f"im{index}.png")
+        Image.fromarray(ids).save(folder / "instances" / f"im{index}.png")
+        rows.append(f"im{index},im{index}.png,{split}")
+    (folder / "split.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("training")
+    return write_data(root / "data"), write_backbone(root / "backbone.safetensors")
+
+
+def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
+    sources: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hwnas.supernet.training import loop
+
+    data, base = sources
+    whole = tmp_path / "whole"
+    figures = train_model("sam-vit-t", data=data, base=base, out=whole, recipe=TINY)
+    assert [figures[s]["steps"] for s in ("s", "t1", "t2")] == [3, 2, 3]
+
+    monkeypatch.setattr(loop, "_SAVE_SECONDS", 0.0)  # a checkpoint after every step
+    step = loop._step
+    calls = []
+
+    def dying(*args: object) -> dict[str, float]:
+        calls.append(1)
+        if len(calls) in (3, 8):  # within s, within t2
+            raise KeyboardInterrupt
+        return step(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "_step", dying)
+    cut = tmp_path / "cut"
+    for attempt in range(3):
+        try:
+            train_model(
+                "sam-vit-t", data=data, base=base, out=cut, recipe=TINY, resume=attempt > 0
+            )
+        except KeyboardInterrupt:
+            continue
+    for name in ("sam_vit_s.safetensors", "sam_vit_t.safetensors"):
+        expected, found = read_tensors(whole / name), read_tensors(cut / name)
+        assert all(torch.equal(expected[k], found[k]) for k in expected)
+    assert load_sam(cut / "sam_vit_t.safetensors").geometry.name == "sam-vit-t"
+
+    with pytest.raises(RunError, match="add --resume"):
+        train_model("sam-vit-t", data=data, base=base, out=cut, recipe=TINY)
+    with pytest.raises(RunError, match="other values of seed"):
+        train_model("sam-vit-t", data=data, base=base, out=cut, recipe=TINY, seed=5, resume=True)
+
+
+def test_there_is_no_recipe_for_other_models(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected sam-vit-s or sam-vit-t"):
+        train_model("sam-vit-b", data=tmp_path, base=tmp_path, out=tmp_path / "x")
+
+
+def test_mask_losses_reward_the_right_mask() -> None:
+    truth = torch.zeros(1, 32, 32)
+    truth[:, 8:16, 8:16] = 1
+    logits = (torch.nn.functional.avg_pool2d(truth, 2) - 0.5) * 20
+    good = mask_losses(logits, torch.ones(1), truth)
+    bad = mask_losses(-logits, torch.ones(1), truth)
+    assert good["iou"] == 1
+    assert good["loss"] < 0.1 * bad["loss"]
+
+
+def test_embedding_loss_is_one_for_a_constant_student() -> None:
+    teacher = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+    loss = embedding_loss(teacher.mean().expand_as(teacher), teacher)
+    assert float(loss) == pytest.approx(1, abs=0.01)
+
+
+def test_dense_targets_point_to_the_center() -> None:
+    ids = np.zeros((32, 32), np.int32)
+    ids[8:24, 4:20] = 3
+    (target,) = dense_targets([ids])
+    assert target.shape == (3, 16, 16)
+    assert target[0].sum() == 64
+    y, x = 5, 3  # in halves: pixel (10, 6); the centroid of the sampled pixels is (15, 11)
+    assert target[1, y, x] == pytest.approx((11 - 6) / 16)
+    assert target[2, y, x] == pytest.approx((15 - 10) / 16)
+    perfect = torch.stack([(target[0] - 0.5) * 40, target[1], target[2]])[None]
+    assert float(dense_loss(perfect, target[None])) < 0.01
+
+
+def test_selected_weights_are_those_of_evenly_spaced_channels() -> None:
+    small, large = build_sam(GEOMETRIES["sam-vit-t"]), build_sam(GEOMETRIES["sam-vit-s"])
+    select_weights(small.image_encoder, large.image_encoder)
+    own, source = (m.image_encoder.blocks[4] for m in (small, large))
+    assert torch.equal(own.mlp.lin1.weight, source.mlp.lin1.weight[::2, ::2])
+    keys = own.attn.qkv.weight[192:256]  # the first head's keys
+    assert torch.equal(keys, source.attn.qkv.weight[384:448, ::2])
+    assert encode(small, torch.zeros(1, 3, 64, 64)).shape == (1, 256, 4, 4)
