@@ -57,9 +57,7 @@ def _predict(
         list[str] | None,
         typer.Option(help="JSON of a design, or a file with one JSON a line; repeatable."),
     ] = None,
-    run: Annotated[
-        Path | None, typer.Option(help="Predict the front of this run folder.")
-    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Predict the front of this run folder.")] = None,
     json_: Json = False,
 ) -> None:
     """Predict costs of given designs; without any, of the reference designs of the space."""

@@ -91,7 +91,9 @@ def _evaluate(
     data: Annotated[
         Path | None, typer.Option(help="Folder of images and masks; else the embedded picture.")
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val or test, where there is a split.csv.")] = "val",
+    split: Annotated[
+        str, typer.Option(help="train, val or test, where there is a split.csv.")
+    ] = "val",
     prompt: Annotated[
         list[str] | None, typer.Option(help="box or point; repeatable, both by default.")
     ] = None,

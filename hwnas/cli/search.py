@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("search")(_search)
 
 
-def _search(  # noqa: PLR0913 - one option a decision of the user's
+def _search(
     config: Annotated[
         Path | None, typer.Option(help="YAML file of a search; options override its keys.")
     ] = None,

@@ -30,13 +30,14 @@ def read_yaml(path: str | Path) -> dict[str, object]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{file} holds {_described(content)}; expected a mapping of keys to values")
+        what = _described(content)
+        raise ConfigError(f"{file} holds {what}; expected a mapping of keys to values")
     return content
 
 
 def config_error(source: str, error: ValidationError, model: type[BaseModel]) -> ConfigError:
     """Describe every finding of `error`, one a line, with the nearest key for an unknown one."""
-    rows = [_row(finding["loc"], finding["type"], finding["msg"], model) for finding in error.errors()]
+    rows = [_row(found["loc"], found["type"], found["msg"], model) for found in error.errors()]
     width = max(len(place) for place, _ in rows)
     lines = [f"  {place:<{width}}  {message}" for place, message in rows]
     noun = "problem" if len(rows) == 1 else "problems"

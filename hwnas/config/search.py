@@ -22,7 +22,9 @@ class SearchConfig(BaseModel):
     space: str = Field("sam-vit-t", description="registered name, file or module path of a space")
     device: str | None = Field(None, description="device id, alias, id:mode or path of a YAML file")
     supernet: str | None = Field(None, description="trained supernet file; the space's own if null")
-    data: str | None = Field(None, description="folder of images and masks; the embedded one if null")
+    data: str | None = Field(
+        None, description="folder of images and masks; the embedded picture if null"
+    )
     objectives: tuple[str, ...] = Field(
         (), description="names or specs of cost models to optimize; the space's own if empty"
     )
@@ -39,7 +41,9 @@ class SearchConfig(BaseModel):
     )
     algorithm: Literal["nsga2", "random", "exhaustive"] = "nsga2"
     population: int = Field(40, ge=4, description="designs a generation")
-    max_evaluations: int = Field(360, ge=1, description="designs evaluated before the search ends")
+    max_evaluations: int = Field(
+        360, ge=1, description="designs evaluated by nsga2 and random; exhaustive takes all"
+    )
     seed: int = Field(0, ge=0)
     rescore: str | None = Field(
         None, description="cost model that scores the final front again; the space's own if null"

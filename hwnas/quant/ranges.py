@@ -14,7 +14,7 @@ from hwnas.quant.lsq import SMALLEST_SCALE, quantize_weight
 __all__ = ["activation_range", "signed_scale", "weight_scales"]
 
 _MULTIPLES = 40  # candidates 0.2 to 1.0 of the scale that clips nothing
-_SHRINKS = 24  # candidates 0.1 to 1.0 for each end of an activation's range
+_SHRINKS = 16  # candidates 0.1 to 1.0 for each end of an activation's range
 _BINS = 2048
 
 
@@ -61,7 +61,7 @@ def signed_scale(values: torch.Tensor, bits: int) -> torch.Tensor:
 def activation_range(values: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Scale and offset, both of shape (), for an asymmetric grid, from a sample of values.
 
-    The range [alpha * min, gamma * max] with the least squared error over a joint grid of 24 x 24
+    The range [alpha * min, gamma * max] with the least squared error over a joint grid of 16 x 16
     shrink factors, 0.1 to 1.0; scale = (high - low) / (2^b - 1), offset = low. Where min and max
     have one sign only, the far end shrinks toward zero like any other.
     """
@@ -71,7 +71,7 @@ def activation_range(values: torch.Tensor, bits: int) -> tuple[torch.Tensor, tor
     low = (values.amin().float() * shrink).repeat_interleave(_SHRINKS)
     high = (values.amax().float() * shrink).repeat(_SHRINKS)
     low, high = torch.minimum(low, high), torch.maximum(low, high)
-    scales = ((high - low) / highest).clamp_min_(SMALLEST_SCALE)[:, None]  # (576, 1)
+    scales = ((high - low) / highest).clamp_min_(SMALLEST_SCALE)[:, None]  # (256, 1)
     codes = ((points - low[:, None]) / scales).round_().clamp_(0, highest)
     errors = codes.mul_(scales).add_(low[:, None]).sub_(points).square_() @ counts
     best = int(errors.argmin())

@@ -15,7 +15,7 @@ from typing import TypeVar
 from hwnas.errors import PluginError
 from hwnas.registry.loading import import_attribute, load_file, split_file_spec
 
-__all__ = ["Listing", "Registry", "adapters", "cost_models", "search_spaces"]
+__all__ = ["Listing", "Registry", "cost_models", "search_spaces"]
 
 T = TypeVar("T")
 
@@ -62,7 +62,8 @@ class Registry:
 
     def listing(self) -> list[Listing]:
         """One row per plug-in, sorted by name; imports nothing."""
-        rows = {name: Listing(name, _origin(p), "registered") for name, p in self._registered.items()}
+        own = self._registered.items()
+        rows = {name: Listing(name, _origin(plugin), "registered") for name, plugin in own}
         for name, point in self._entry_points().items():
             rows[name] = Listing(name, point.value, point.dist.name if point.dist else "unknown")
         return [rows[name] for name in sorted(rows)]
@@ -139,4 +140,3 @@ def _owner(point: EntryPoint) -> str:
 
 cost_models = Registry("hwnas.cost_models", "cost model")
 search_spaces = Registry("hwnas.search_spaces", "search space")
-adapters = Registry("hwnas.adapters", "adapter")

@@ -18,7 +18,7 @@ import hwnas
 from hwnas.device import listing
 from hwnas.device.machine import detect_machine
 from hwnas.errors import HwnasError
-from hwnas.registry import adapters, cost_models, search_spaces
+from hwnas.registry import cost_models, search_spaces
 
 __all__ = ["CheckResult", "doctor"]
 
@@ -178,7 +178,7 @@ def _shipped() -> Iterator[CheckResult]:
 
 
 def _plugins() -> Iterator[CheckResult]:
-    for registry in (cost_models, search_spaces, adapters):
+    for registry in (cost_models, search_spaces):
         loaded = []
         try:
             entries = registry.listing()

@@ -11,7 +11,7 @@ import numpy as np
 
 from hwnas.config import SearchConfig
 from hwnas.search import Objective
-from hwnas.workflows.resolve import Resolved, resolve
+from hwnas.workflows.resolve import Resolved, evaluations_of, resolve
 
 __all__ = ["Explanation", "explain"]
 
@@ -33,7 +33,7 @@ class Explanation:
         """Evaluations times seconds each, on one process; the final scoring not counted."""
         searched = {column.name for column in self.live.problem.columns}
         each = sum(s for name, s in self.seconds_per_evaluation.items() if name in searched)
-        return each * self.live.config.max_evaluations
+        return each * evaluations_of(self.live)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ class Explanation:
             ("device", self.live.device.key if self.live.device else "none"),
             ("algorithm", f"{config.algorithm}, population {config.population}"),
             ("seed", config.seed),
-            ("evaluations", config.max_evaluations),
+            ("evaluations", evaluations_of(self.live)),
             ("limits", ", ".join(map(str, self.live.problem.limits)) or "none"),
             ("final scoring", self.live.rescore.name if self.live.rescore else "none"),
             ("expected time", f"{self.expected_seconds:.0f} s and the final scoring"),

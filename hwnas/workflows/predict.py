@@ -55,7 +55,8 @@ def predict(
     labels, designs = _designs(live.space, archs, run)
     rows: list[dict[str, object]] = [{"arch": arch.id} for arch in designs]
     for row, label in zip(rows, labels, strict=True):
-        row |= {"design": label} if label else {}
+        if label:
+            row["design"] = label
     for column in live.problem.objectives:
         batch = estimate(column.model, designs)
         heading = f"{column.name} {column.unit}"

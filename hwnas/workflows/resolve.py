@@ -18,7 +18,7 @@ from hwnas.space import SearchSpace
 from hwnas.workflows.context import make_context
 from hwnas.workflows.spaces import load_space
 
-__all__ = ["Resolved", "resolve", "resolve_config"]
+__all__ = ["Resolved", "evaluations_of", "resolve", "resolve_config"]
 
 # What a space without objectives of its own is searched by, and what needs a device.
 _DEFAULT_OBJECTIVES = ("latency", "bitops")
@@ -99,12 +99,19 @@ def resolve(
         models.add(spec)
     models.check_options()
     problem = None
-    if not problems.found:
+    if not models.failed:
         with problems.noted():
             problem = _problem(space, models, (*wanted, *config.costs), limits, config)
-    if problem is None:
+    if problem is None or problems.found:
         raise problems.gathered()
     return Resolved(config, context, problem, models.get(rescore) if rescore else None, remarks)
+
+
+def evaluations_of(live: Resolved) -> int:
+    """How many designs the search will evaluate at most."""
+    if live.config.algorithm == "exhaustive":
+        return live.space.size()
+    return min(live.config.max_evaluations, live.space.size())
 
 
 class _Problems:
@@ -137,15 +144,18 @@ class _Models:
     problems: _Problems
     by_name: dict[str, CostModel] = field(default_factory=dict)
     by_spec: dict[str, CostModel] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
 
     def add(self, spec: str) -> None:
         if spec in self.by_spec or spec in self.by_name:
             return
         options = self.config.options.get(spec, {})
+        self.failed.append(spec)
         with self.problems.noted():
             model = build(self.plugins.get(spec, spec), self.context, **options)
             self.by_spec[spec] = model
             self.by_name.setdefault(model.name, model)
+            self.failed.remove(spec)
 
     def get(self, name: str) -> CostModel:
         return self.by_name[name] if name in self.by_name else self.by_spec[name]
@@ -153,7 +163,7 @@ class _Models:
     def check_options(self) -> None:
         known = {*self.by_spec, *self.by_name}
         for name in self.config.options:
-            if name not in self.by_spec and not self.problems.found:
+            if name not in self.by_spec and not self.failed:
                 near = get_close_matches(name, known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 self.problems.found.append(
@@ -173,8 +183,8 @@ def _wanted(config: SearchConfig, space: SearchSpace) -> tuple[tuple[str, ...], 
         return (), ()
     own = own or _DEFAULT_OBJECTIVES
     left = [name for name in own if config.device is None and name in _NEED_DEVICE]
-    remarks = (f"without --device {' and '.join(left)} cannot be estimated: left out",) if left else ()
-    return tuple(name for name in own if name not in left), remarks
+    remark = f"without --device {' and '.join(left)} cannot be estimated: left out"
+    return tuple(name for name in own if name not in left), (remark,) if left else ()
 
 
 def _problem(
@@ -197,4 +207,3 @@ def _problem(
         tuple(limits),
         tuple(map(Objective.of, observed)),
     )
-

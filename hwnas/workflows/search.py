@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hwnas.config import SearchConfig, make_config
 from hwnas.cost import CostModel
 from hwnas.device import DeviceProfile
 from hwnas.records import RunFolder
-from hwnas.search import ParetoFront, Progress, SearchResult
-from hwnas.search import run_exhaustive, run_nsga2, run_random
+from hwnas.search import (
+    ParetoFront,
+    Progress,
+    SearchResult,
+    run_exhaustive,
+    run_nsga2,
+    run_random,
+)
 from hwnas.space import SearchSpace
 from hwnas.workflows.inputs import input_hashes
 from hwnas.workflows.report import write_run_report
 from hwnas.workflows.rescoring import Rescored, rescore
-from hwnas.workflows.resolve import Resolved, resolve
+from hwnas.workflows.resolve import Resolved, evaluations_of, resolve
 from hwnas.workflows.watch import Silent, Watch
 from hwnas.workflows.workplace import make_executor
 
 __all__ = ["Outcome", "resume_search", "run_search", "search"]
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +122,7 @@ def resume_search(path: Path, *, watch: Watch | None = None) -> Outcome:
         return _run_in(folder, live, watch or Silent())
 
 
-def _run(
-    live: Resolved, out: Path | None, watch: Watch, *, command: str | None = None
-) -> Outcome:
+def _run(live: Resolved, out: Path | None, watch: Watch, *, command: str | None = None) -> Outcome:
     if out is None:
         return _run_in(None, live, watch)
     with RunFolder.create(
@@ -143,7 +148,8 @@ def _run_in(folder: RunFolder | None, live: Resolved, watch: Watch) -> Outcome:
 
 def _search(folder: RunFolder | None, live: Resolved, watch: Watch) -> SearchResult:
     config = live.config
-    watch.begin("searching", config.max_evaluations)
+    budget: dict[str, Any] = {"max_evaluations": config.max_evaluations, "seed": config.seed}
+    watch.begin("searching", evaluations_of(live))
 
     def show(progress: Progress) -> None:
         figures = {
@@ -154,34 +160,15 @@ def _search(folder: RunFolder | None, live: Resolved, watch: Watch) -> SearchRes
         known = {name: value for name, value in figures.items() if value is not None}
         watch.advance(progress.evaluations, **known)
 
+    runs: dict[str, Callable[..., SearchResult]] = {
+        "nsga2": partial(run_nsga2, population=config.population, **budget),
+        "random": partial(run_random, batch=config.population, **budget),
+        "exhaustive": run_exhaustive,
+    }
     executor = make_executor(live, breakdown=folder is not None)
     try:
-        if config.algorithm == "exhaustive":
-            return run_exhaustive(
-                live.problem,
-                limit=config.max_evaluations,
-                executor=executor,
-                on_generation=show,
-                folder=folder,
-            )
-        if config.algorithm == "random":
-            return run_random(
-                live.problem,
-                batch=config.population,
-                max_evaluations=config.max_evaluations,
-                seed=config.seed,
-                executor=executor,
-                on_generation=show,
-                folder=folder,
-            )
-        return run_nsga2(
-            live.problem,
-            population=config.population,
-            max_evaluations=config.max_evaluations,
-            seed=config.seed,
-            executor=executor,
-            on_generation=show,
-            folder=folder,
+        return runs[config.algorithm](
+            live.problem, executor=executor, on_generation=show, folder=folder
         )
     finally:
         if executor is not None:

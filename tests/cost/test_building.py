@@ -119,7 +119,7 @@ def test_a_batch_outside_its_own_interval_is_refused():
 
 
 def test_a_context_says_what_to_pass(context):
-    with pytest.raises(CostError, match="cost model latency needs a device.*--device NAME"):
+    with pytest.raises(CostError, match=r"cost model latency needs a device.*--device NAME"):
         context.require("device", by="latency")
     with pytest.raises(CostError, match="asks for 'gpu'; known: device"):
         context.require("gpu", by="latency")

@@ -28,7 +28,7 @@ bin=$work/venv/bin
 # A folder with names that could hide ours, as users have them; without __init__.py they do not.
 mkdir -p "$work/outside/devices" "$work/outside/cost_models"
 cd "$work/outside"
-cp "$here/outside/translator.py" .
+cp "$here/outside/translator.py" "$here/outside/capacity.py" .
 cp "$here/outside/acme-board.yaml" devices/
 cp "$root/tests/plugins/acme_npu/src/acme_npu/latency.py" npu.py
 
@@ -45,7 +45,7 @@ grep -q bitops costs.txt
 
 search() { # name of the run, spec of the cost model
   "$bin/hwnas" search --space ./translator.py --device acme-board --objective "$2" \
-    --objective model_size --population 16 --max-evaluations 64 --seed 3 --out "$1" --quiet \
+    --objective ./capacity.py --population 16 --max-evaluations 64 --seed 3 --out "$1" --quiet \
     > "$1.txt"
   test -s "$1/report.html"
   test -s "$1/front.csv"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional
 from hwnas.supernet.range_calibration import calibrate_ranges
 from hwnas.supernet.sam_model import build_sam
 from hwnas.supernet.sam_supernet import SamSupernet
+from hwnas.supernet.scale_table import ScaleTable
 from hwnas.workload.sam_geometry import SamGeometry
 from hwnas.workload.sam_plan import BlockPlan, EncoderPlan
 
@@ -38,12 +40,16 @@ def smooth_images(geometry: SamGeometry = TINY, seed: int = 0) -> list[torch.Ten
     ]
 
 
-def calibrated(geometry: SamGeometry = TINY, seed: int = 0) -> SamSupernet:
+def calibrated(geometry: SamGeometry = TINY) -> SamSupernet:
     """A supernet of random weights with scales for every bit-width."""
-    sam = random_sam(geometry, seed)
-    rng = torch.Generator().manual_seed(seed)
-    scales = calibrate_ranges(SamSupernet(sam).encoder, smooth_images(geometry), rng=rng)
-    return SamSupernet(sam, scales=scales)
+    return SamSupernet(random_sam(geometry), scales=ScaleTable(_scales(geometry)))
+
+
+@cache
+def _scales(geometry: SamGeometry) -> dict[str, torch.Tensor]:
+    encoder = SamSupernet(random_sam(geometry)).encoder
+    rng = torch.Generator().manual_seed(0)
+    return calibrate_ranges(encoder, smooth_images(geometry), rng=rng).tensors()
 
 
 def mixed_plan(geometry: SamGeometry = TINY, resolution: int = 128, **changes: Any) -> EncoderPlan:

@@ -24,7 +24,7 @@ def test_every_part_is_looked_at_and_nothing_is_printed(results, capsys):
     found = results()
     assert {
         "python", "packages", "extra tvm", "segment_anything", "tvm", "processor", "memory", "disk",
-        "shipped files", "cost models", "search spaces", "adapters", "devices",
+        "shipped files", "cost models", "search spaces", "devices",
     } <= set(found)  # fmt: skip
     assert "bitops" in found["cost models"].message
     assert "toy" in found["search spaces"].message

@@ -77,7 +77,7 @@ def test_decoder(grid, tokens):
 def test_prompt_encoder_products_are_element_operations():
     from segment_anything.modeling import PromptEncoder
 
-    encoder = PromptEncoder(256, (64, 64), (1024, 1024), mask_in_chans=16)
+    encoder = PromptEncoder(256, (64, 64), (1024, 1024), mask_in_chans=16).requires_grad_(False)
     box = torch.tensor([[10.0, 20.0, 300.0, 400.0]])
     (layer,) = prompt_encoder_layers(tokens=2)
     macs = counted_macs(lambda: encoder(points=None, boxes=box, masks=None))

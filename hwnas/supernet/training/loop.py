@@ -111,7 +111,7 @@ def _step(
     with torch.no_grad():
         for key, value in _trained(stage.module).items():
             average[key].lerp_(value, 1 - decay)
-    return {f"{k}@{mix.resolution}": float(v) for k, v in losses.items()}
+    return {f"{k}@{mix.resolution}": float(v.detach()) for k, v in losses.items()}
 
 
 def _trained(module: torch.nn.Module) -> dict[str, torch.Tensor]:
