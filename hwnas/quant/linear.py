@@ -21,6 +21,7 @@ __all__ = [
     "FakeLinear",
     "FloatLinear",
     "IntegerLinear",
+    "QuantizedWeight",
     "TrainableLinear",
     "quantized_linear",
 ]
@@ -120,21 +121,33 @@ class TrainableLinear:
         return functional.linear(x, self.weight, self.bias)
 
 
+@dataclass(frozen=True)
+class QuantizedWeight:
+    """Codes (O, I) int8, scales (O,) and the sum of each dequantized row (O,)."""
+
+    codes: torch.Tensor
+    scale: torch.Tensor
+    row_sum: torch.Tensor
+
+    @classmethod
+    def of(cls, codes: torch.Tensor, scale: torch.Tensor) -> QuantizedWeight:
+        return cls(codes, scale, codes.sum(dim=1, dtype=torch.int32) * scale)
+
+
 def quantized_linear(
-    codes: torch.Tensor,
-    scale: torch.Tensor,
+    weight: QuantizedWeight,
     bias: torch.Tensor,
     grid: ActivationGrid,
     *,
     integer: bool | None = None,
 ) -> FakeLinear | IntegerLinear:
-    """A layer from weight codes (O, I) int8, their scale (O,), bias (O,) and the grid of x.
+    """A layer from a quantized weight, bias (O,) and the grid of x.
 
     Integer arithmetic where it is exact on this machine, unless `integer` decides.
     """
+    codes, scale = weight.codes, weight.scale
     exact = codes.device.type == "cpu" and integer_products_exact()
-    row_sum = codes.sum(dim=1, dtype=torch.int32) * scale
     if exact if integer is None else integer:
-        folded = bias + (grid.offset + _CENTER * grid.scale) * row_sum
+        folded = bias + (grid.offset + _CENTER * grid.scale) * weight.row_sum
         return IntegerLinear(codes, scale * grid.scale, folded, grid)
-    return FakeLinear(codes * scale[:, None], bias + grid.offset * row_sum, grid)
+    return FakeLinear(codes * scale[:, None], bias + grid.offset * weight.row_sum, grid)

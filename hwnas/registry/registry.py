@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 from hwnas.errors import PluginError
@@ -35,23 +37,31 @@ class Registry:
     def __init__(self, group: str, kind: str) -> None:
         self.group = group
         self.kind = kind
-        self._registered: dict[str, object] = {}
+        self._registered: dict[str, _Entry] = {}
+        # What each version of a file announced when it ran: the same content runs once a process.
+        self._announced: dict[str, dict[str, _Entry]] = {}
+        self._loading: tuple[Path, dict[str, _Entry]] | None = None
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Announce a class or function under `name`; for one-file plug-ins and notebooks.
+        """Announce a class, function or object under `name`; for one-file plug-ins and notebooks.
+
+        A class or function that is defined again (a notebook's cell, an edited file) takes the
+        place of its older self.
 
         Raises:
-            PluginError: `name` is taken by another object.
+            PluginError: `name` is taken by something else.
         """
 
         def announce(plugin: T) -> T:
+            file, into = self._loading or (None, self._registered)
+            entry = _Entry(plugin, file)
             taken = self._registered.get(name)
-            if taken is not None and _origin(taken) != _origin(plugin):
+            if taken is not None and not entry.replaces(taken):
                 raise PluginError(
-                    f"the {self.kind} name {name!r} is taken by {_origin(taken)}; "
-                    f"{_origin(plugin)} needs another name"
+                    f"the {self.kind} name {name!r} is taken by {taken.origin}; "
+                    f"{entry.origin} needs another name"
                 )
-            self._registered[name] = plugin
+            into[name] = entry
             return plugin
 
         return announce
@@ -63,7 +73,7 @@ class Registry:
     def listing(self) -> list[Listing]:
         """One row per plug-in, sorted by name; imports nothing."""
         own = self._registered.items()
-        rows = {name: Listing(name, _origin(plugin), "registered") for name, plugin in own}
+        rows = {name: Listing(name, entry.origin, "registered") for name, entry in own}
         for name, point in self._entry_points().items():
             rows[name] = Listing(name, point.value, point.dist.name if point.dist else "unknown")
         return [rows[name] for name in sorted(rows)]
@@ -79,33 +89,45 @@ class Registry:
             return self._from_file(*file)
         if ":" in spec:
             return import_attribute(spec, self.kind)
-        if spec in self._registered:
-            return self._registered[spec]
         point = self._entry_points().get(spec)
+        entry = self._registered.get(spec)
+        if entry is not None:
+            if point is not None and point.value != entry.origin:
+                raise PluginError(
+                    f"the {self.kind} name {spec!r} is taken twice: by {entry.origin}, registered "
+                    f"here, and by {_owner(point)}; give yours another name"
+                )
+            return entry.plugin
         if point is None:
             raise PluginError(self._unknown(spec))
         return import_attribute(point.value, self.kind, name=spec)
 
     def _from_file(self, path: str, attribute: str | None) -> object:
-        before = dict(self._registered)
-        module = load_file(path, self.kind)
+        module, announced = self._run_file(path)
         if attribute is not None:
             if not hasattr(module, attribute):
                 raise PluginError(f"{path} defines no {attribute!r}; write {path}:NAME")
             return getattr(module, attribute)
-        added = [
-            name
-            for name, plugin in self._registered.items()
-            if before.get(name) is not plugin
-            or getattr(plugin, "__module__", None) == module.__name__
-        ]
-        if len(added) != 1:
-            found = "none" if not added else ", ".join(sorted(added))
+        if len(announced) != 1:
             raise PluginError(
-                f"{path} must register exactly one {self.kind}, but it registers {found}; "
-                f"name the one to use as {path}:NAME"
+                f"{path} must register exactly one {self.kind}, but it registers "
+                f"{', '.join(sorted(announced)) or 'none'}; name the one to use as {path}:NAME"
             )
-        return self._registered[added[0]]
+        (entry,) = announced.values()
+        return entry.plugin
+
+    def _run_file(self, path: str) -> tuple[ModuleType, dict[str, _Entry]]:
+        file = Path(path).expanduser().resolve()
+        self._loading = (file, {})
+        try:
+            module = load_file(path, self.kind)
+            announced = self._announced.setdefault(module.__name__, self._loading[1])
+        finally:
+            self._loading = None
+        for name in [name for name, entry in self._registered.items() if entry.file == file]:
+            del self._registered[name]  # what another version of the file registered
+        self._registered |= announced
+        return module, announced
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         found: dict[str, EntryPoint] = {}
@@ -129,9 +151,24 @@ class Registry:
         )
 
 
-def _origin(plugin: object) -> str:
-    module = getattr(plugin, "__module__", type(plugin).__module__)
-    return f"{module}:{getattr(plugin, '__qualname__', type(plugin).__name__)}"
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A registered plug-in and, where a file registered it, that file."""
+
+    plugin: object
+    file: Path | None
+
+    @property
+    def origin(self) -> str:
+        module = getattr(self.plugin, "__module__", type(self.plugin).__module__)
+        name = getattr(self.plugin, "__qualname__", type(self.plugin).__name__)
+        return f"{self.file or module}:{name}"
+
+    def replaces(self, other: _Entry) -> bool:
+        """Whether this is a newer version of the other, not a rival for its name."""
+        if self.file is not None or self.plugin is other.plugin:
+            return self.file == other.file
+        return hasattr(self.plugin, "__qualname__") and self.origin == other.origin
 
 
 def _owner(point: EntryPoint) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -53,11 +54,15 @@ def fidelity_word(fidelity: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ShownCost:
-    """A cost with the unit it is shown in; recorded value x `factor` is the value shown."""
+    """A cost with the unit it is shown in; recorded value x `factor` is the value shown.
+
+    `usual` is the kind of number that most evaluations recorded for it, empty if none did.
+    """
 
     cost: ReportedCost
     unit: str
     factor: float
+    usual: str = ""
 
     @property
     def name(self) -> str:
@@ -88,8 +93,8 @@ class ShownCost:
 
     def word_for(self, evaluation: Evaluation) -> str:
         """What kind of number this one is, where the design knows better than the run."""
-        own = evaluation.fidelity.get(self.name, "")
-        return own if own and not self.cost.fidelity.startswith(own) else self.word
+        own = evaluation.fidelity.get(self.name, self.usual)
+        return self.word if own == self.usual else own
 
     def minimized(self, evaluation: Evaluation) -> float:
         """The recorded value such that less is better; for comparing, never for showing."""
@@ -104,17 +109,21 @@ class ShownCost:
 def shown_costs(data: ReportData) -> tuple[ShownCost, ...]:
     """One unit for each cost, such that the largest value on the front has few digits."""
     front = data.front_designs or data.succeeded or tuple(data.references.values())
-    return tuple(
-        _shown(cost, (e.values[cost.name] for e in front if cost.name in e.values))
-        for cost in data.costs
-    )
+    shown = []
+    for cost in data.costs:
+        values = (e.values[cost.name] for e in front if cost.name in e.values)
+        kinds = Counter(e.fidelity.get(cost.name, "") for e in data.succeeded)
+        usual = kinds.most_common(1)[0][0] if kinds else ""
+        shown.append(ShownCost(cost, *_scale(cost.unit, values), usual))
+    return tuple(shown)
 
 
-def _shown(cost: ReportedCost, values: Iterable[float]) -> ShownCost:
-    if cost.unit.lower() not in ("b", "byte", "bytes"):
-        return ShownCost(cost, cost.unit, 1.0)
+def _scale(unit: str, values: Iterable[float]) -> tuple[str, float]:
+    """Unit to show and the factor to it; only bytes have larger units."""
+    if unit.lower() not in ("b", "byte", "bytes"):
+        return unit, 1.0
     largest = max((abs(value) for value in values), default=0.0)
-    for unit, size in _BYTES:
+    for name, size in _BYTES:
         if largest >= size:
-            return ShownCost(cost, unit, 1 / size)
-    return ShownCost(cost, "bytes", 1.0)
+            return name, 1 / size
+    return "bytes", 1.0

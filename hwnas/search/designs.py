@@ -127,7 +127,8 @@ class Designs:
         """`rows` as CSV, empty cells for None."""
         text = io.StringIO()
         rows = self.rows()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["arch_id"])
+        fields = list(rows[0]) if rows else ["arch_id"]
+        writer = csv.DictWriter(text, fieldnames=fields, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         return text.getvalue()

@@ -17,13 +17,11 @@ import numpy as np
 
 from hwnas import device as devices
 from hwnas.cost import CostContext, CostModel, build
-from hwnas.errors import ConfigError
-from hwnas.registry import search_spaces
 from hwnas.search.outcomes import Outcomes
 from hwnas.search.pricing import price
-from hwnas.space import SearchSpace
+from hwnas.space import SearchSpace, load_space
 
-__all__ = ["ModelSpec", "WorkerSpec", "Workplace", "build_workplace", "load_space"]
+__all__ = ["ModelSpec", "WorkerSpec", "Workplace", "build_workplace"]
 
 _log = logging.getLogger(__name__)
 
@@ -98,20 +96,6 @@ class Workplace:
     models: Mapping[str, CostModel]
 
 
-def load_space(spec: str, restrict: Mapping[str, Sequence[Any]] | None = None) -> SearchSpace:
-    """Load a space by its spec, with the options that are left.
-
-    Raises:
-        PluginError: nothing answers to the spec.
-        ConfigError: what answers is no search space.
-    """
-    found = search_spaces.load(spec)
-    space = found if isinstance(found, SearchSpace) else cast(Any, found)()
-    if not isinstance(space, SearchSpace):
-        raise ConfigError(f"{spec} gives a {type(space).__name__}; expected a SearchSpace")
-    return space.restrict(dict(restrict)) if restrict else space
-
-
 def build_workplace(
     *,
     space: str,
@@ -121,7 +105,7 @@ def build_workplace(
     seed: int,
 ) -> Workplace:
     """Build what `WorkerSpec.of` describes."""
-    live = load_space(space, restrict)
+    live = load_space(space, restrict=restrict)
     profile = devices.find(device) if device else None
     context = CostContext(space=live, device=profile, seed=seed)
     return Workplace(live, {m["name"]: build(m["spec"], context, **m["options"]) for m in models})

@@ -6,6 +6,7 @@ from hwnas.space.constraints import Constraint, at_most, implies, require
 from hwnas.space.declarations import Choice, Declaration, Repeat, Scalar, choice, ordinal, repeat
 from hwnas.space.genes import Gene
 from hwnas.space.links import Link, link
+from hwnas.space.loading import load_space
 from hwnas.space.slots import Slot
 from hwnas.space.space import SearchSpace
 from hwnas.space.yaml_space import space_from_yaml, yaml_schema
@@ -26,6 +27,7 @@ __all__ = [
     "choice",
     "implies",
     "link",
+    "load_space",
     "ordinal",
     "repeat",
     "require",

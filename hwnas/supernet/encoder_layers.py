@@ -19,6 +19,7 @@ from hwnas.quant.linear import (
     FakeLinear,
     FloatLinear,
     IntegerLinear,
+    QuantizedWeight,
     TrainableLinear,
     quantized_linear,
 )
@@ -116,11 +117,14 @@ class InferenceLayers:
         if w_bits == FLOAT_BITS:
             weight = slice_matrix(self.weights.weight(size.name), size)
             return FloatLinear(weight, bias, self._grid_or_none(size.name, a_bits))
-        codes, scale = self.codes(size.name, w_bits)
-        codes, scale = slice_matrix(codes, size).contiguous(), slice_rows(scale, size)
+        sliced = self.cache.get(("slice", size, w_bits), lambda: self._slice(size, w_bits))
         if a_bits == FLOAT_BITS:
-            return FloatLinear(codes * scale[:, None], bias)
-        return quantized_linear(codes, scale, bias, self.grid(size.name, a_bits))
+            return FloatLinear(sliced.codes * sliced.scale[:, None], bias)
+        return quantized_linear(sliced, bias, self.grid(size.name, a_bits))
+
+    def _slice(self, size: LayerSize, bits: int) -> QuantizedWeight:
+        codes, scale = self.codes(size.name, bits)
+        return QuantizedWeight.of(slice_matrix(codes, size).contiguous(), slice_rows(scale, size))
 
     def _conv(self, bits: int, side: int) -> FloatConv | IntegerConv:
         kernel = self.weights.kernel(NECK_CONV)

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from hwnas.cost import CostContext, CostModel, Fittable
-from hwnas.space import Archs, SearchSpace
+from hwnas.space import Archs, SearchSpace, load_space
 from hwnas.testing.cost_models import check_cost_model
 from hwnas.testing.cost_trial import training_values
 from hwnas.testing.promises import Promise
 from hwnas.testing.search_spaces import check_search_space
 from hwnas.testing.workplace import Workplace, values_elsewhere
-from hwnas.workflows.spaces import load_space
 
 __all__ = ["check_cost_spec", "check_space_spec"]
 

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from hwnas.cost import CostContext, CostModel, Fittable, build
 from hwnas.device import find
-from hwnas.space import Archs
+from hwnas.space import Archs, load_space
 from hwnas.workflows.context import make_context
-from hwnas.workflows.spaces import load_space
 
 __all__ = ["Workplace", "answer_request", "values_elsewhere"]
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from hwnas.errors import HwnasError
 from hwnas.registry import Registry, cost_models, search_spaces
-from hwnas.space import SearchSpace
-from hwnas.workflows.spaces import load_space
+from hwnas.space import SearchSpace, load_space
 
 __all__ = ["list_costs", "list_spaces", "show_cost", "show_space"]
 

@@ -14,9 +14,8 @@ from hwnas.device import DeviceProfile, find
 from hwnas.errors import ConfigError, HwnasError
 from hwnas.registry import cost_models
 from hwnas.search import Limit, Objective, Problem
-from hwnas.space import SearchSpace
+from hwnas.space import SearchSpace, load_space
 from hwnas.workflows.context import make_context
-from hwnas.workflows.spaces import load_space
 
 __all__ = ["Resolved", "evaluations_of", "resolve", "resolve_config"]
 

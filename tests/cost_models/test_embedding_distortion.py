@@ -75,7 +75,7 @@ def _image(seed: int, height: int = 80, width: int = 120) -> LabeledImage:
 
 def _model(images: int, **options: int) -> EmbeddingDistortion:
     data = [_image(seed) for seed in range(images)]
-    context = CostContext(sam_vit_t(), supernet=lambda: _Noisy(), data=lambda: data)
+    context = CostContext(sam_vit_t(), supernet=_Noisy, data=lambda: data)
     return EmbeddingDistortion(context, **options)
 
 

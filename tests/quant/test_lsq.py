@@ -89,7 +89,9 @@ def test_scale_gradient_is_the_finite_difference_where_codes_do_not_change() -> 
     quantize_weight(weight, scale, 3).sum().backward()
     h = 1e-6
     with torch.no_grad():
-        slope = (quantize_weight(weight, scale + h, 3) - quantize_weight(weight, scale - h, 3)).sum()
+        slope = (
+            quantize_weight(weight, scale + h, 3) - quantize_weight(weight, scale - h, 3)
+        ).sum()
     inside = weight[0, :3] / 0.2
     expected = (slope / (2 * h) - inside.sum()) * gradient_scale(5, 3)
     torch.testing.assert_close(scale.grad, expected[None].detach())

@@ -11,6 +11,7 @@ from hwnas.quant.linear import (
     ActivationGrid,
     FloatLinear,
     IntegerLinear,
+    QuantizedWeight,
     TrainableLinear,
     quantized_linear,
 )
@@ -25,7 +26,7 @@ def _layer(bits: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Activat
 
 
 def _inputs(grid: ActivationGrid) -> torch.Tensor:
-    """Values a third of a step off the grid, clipped ones included, so that no rounding is close."""
+    """Values a third of a step off the grid, clipped ones included: no rounding is close."""
     codes = torch.randint(-2, grid.highest + 3, (3, 17, 40))
     return (codes + 0.3) * grid.scale + grid.offset
 
@@ -43,8 +44,8 @@ def test_all_forms_agree(bits: int) -> None:
         weight, bias, torch.tensor([grid.scale, grid.offset]), bits, elements=680
     )
     forms = [
-        quantized_linear(codes, scale, bias, grid, integer=True),
-        quantized_linear(codes, scale, bias, grid, integer=False),
+        quantized_linear(QuantizedWeight.of(codes, scale), bias, grid, integer=True),
+        quantized_linear(QuantizedWeight.of(codes, scale), bias, grid, integer=False),
         FloatLinear(weight, bias, grid),
         trainable,
     ]
@@ -55,7 +56,7 @@ def test_all_forms_agree(bits: int) -> None:
 
 def test_integers_are_chosen_where_they_are_exact() -> None:
     codes, scale, bias, grid = _layer(4)
-    chosen = quantized_linear(codes, scale, bias, grid)
+    chosen = quantized_linear(QuantizedWeight.of(codes, scale), bias, grid)
     assert isinstance(chosen, IntegerLinear) == integer_products_exact()
 
 
@@ -63,6 +64,6 @@ def test_input_is_not_changed() -> None:
     codes, scale, bias, grid = _layer(8)
     x = _inputs(grid)
     before = x.clone()
-    quantized_linear(codes, scale, bias, grid)(x)
+    quantized_linear(QuantizedWeight.of(codes, scale), bias, grid)(x)
     grid.quantize(x)
     assert torch.equal(x, before)

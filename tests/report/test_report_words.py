@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hwnas.report import design_summary, front_rows
@@ -47,12 +49,12 @@ def test_bytes_are_shown_in_the_unit_of_the_largest_on_the_front(make_data) -> N
 
 
 def test_a_number_of_another_kind_than_its_column_says_so(make_data) -> None:
-    latency = shown_costs(make_data())[1]
-    design = make_data().front_designs[0]
-    assert latency.word_for(design) == "estimated"
-    design.fidelity["latency"] = "measured"
-    assert latency.word_for(design) == "measured"
-    design.fidelity["latency"] = "estimated"
+    odd, *others = make_data().front_designs
+    odd = replace(odd, fidelity={"latency": "measured"})
+    iou, latency, _ = shown_costs(make_data(evaluations=(odd, *others)))
+    assert latency.word_for(odd) == "measured"
+    assert latency.word_for(others[0]) == "estimated"
+    assert iou.word_for(odd) == "measured"  # recorded by none: that of the cost
 
 
 def test_rows_start_with_the_best_and_carry_intervals_units_and_kind(make_data) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.supernet.elastic_models import TINY, mixed_plan, random_sam, relative_error, smooth_images
 from torch import nn
 from torch.nn import functional
 
@@ -16,6 +15,13 @@ from hwnas.supernet.elastic_encoder import ElasticEncoder
 from hwnas.supernet.sam_model import encode
 from hwnas.workload.sam_geometry import GEOMETRIES
 from hwnas.workload.sam_plan import BlockPlan, EncoderPlan
+from tests.supernet.elastic_models import (
+    TINY,
+    mixed_plan,
+    random_sam,
+    relative_error,
+    smooth_images,
+)
 
 FLOAT = (32,) * 4
 

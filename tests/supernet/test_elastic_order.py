@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.supernet.elastic_models import TINY, random_sam, relative_error, smooth_images
 
 from hwnas.errors import CheckpointError
 from hwnas.supernet.elastic_encoder import ElasticEncoder
 from hwnas.supernet.encoder_order import EncoderOrder, drop_order, sort_encoder
 from hwnas.supernet.importance import measure_importance
 from hwnas.supernet.sam_model import encode
+from tests.supernet.elastic_models import TINY, random_sam, relative_error, smooth_images
 
 
 def test_sorted_largest_network_equals_the_original() -> None:

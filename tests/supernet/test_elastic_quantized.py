@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.supernet.elastic_models import TINY, calibrated, mixed_plan, relative_error, smooth_images
 
 from hwnas.quant.linear import ActivationGrid
 from hwnas.quant.lsq import quantize_activation
@@ -14,6 +13,13 @@ from hwnas.supernet.neck_conv import FloatConv, integer_conv
 from hwnas.supernet.position_tables import by_offset, by_pair, quantize_table, resize_table
 from hwnas.supernet.trainable_attention import TrainableAttention
 from hwnas.workload.sam_plan import EncoderPlan
+from tests.supernet.elastic_models import (
+    TINY,
+    calibrated,
+    mixed_plan,
+    relative_error,
+    smooth_images,
+)
 
 
 @pytest.mark.parametrize("bits", [4, 8, 32])
@@ -46,7 +52,7 @@ def test_attention_without_tables_equals_tables_of_zeros() -> None:
 
 
 def test_relative_tables_resize_like_the_stock_function() -> None:
-    from segment_anything.modeling.image_encoder import get_rel_pos  # noqa: PLC0415
+    from segment_anything.modeling.image_encoder import get_rel_pos
 
     table = torch.randn(27, 8)
     for side in (14, 9, 20):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.supernet.elastic_models import calibrated, mixed_plan, smooth_images
 
 from hwnas.supernet.sam_supernet import SamSupernet
 from hwnas.workload.sam_geometry import GEOMETRIES
 from search_spaces.sam import sam_vit_b, sam_vit_t
+from tests.supernet.elastic_models import calibrated, mixed_plan, smooth_images
 
 
 def _check(net: SamSupernet, archs: object, images: dict[int, torch.Tensor]) -> None:

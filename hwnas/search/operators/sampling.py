@@ -20,7 +20,8 @@ def first_population(
     With `references`, up to half of them are the space's reference designs: largest, smallest,
     uniform bit-widths.
     """
-    designs = [arch for _, arch in space.reference_designs()] if references else []
+    labelled = space.reference_designs() if references else []
+    designs = list(dict.fromkeys(arch for _, arch in labelled))  # one design may have two labels
     start = Archs.of(space, designs[: max(1, n // 2)])
     start = start.take(seen.new(start, n))
     rest = distinct_sample(space, n - len(start), seen, rng)

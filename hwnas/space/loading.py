@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hwnas.errors import PluginError
 from hwnas.registry import search_spaces
-from hwnas.space import SearchSpace, space_from_yaml
+from hwnas.space.declarations import Scalar
+from hwnas.space.space import SearchSpace
 
 __all__ = ["load_space"]
 
 
 def load_space(
-    spec: str | SearchSpace, *, freeze: Mapping[str, str | int | float | bool] | None = None
+    spec: str | SearchSpace,
+    *,
+    freeze: Mapping[str, Scalar] | None = None,
+    restrict: Mapping[str, Sequence[Scalar]] | None = None,
 ) -> SearchSpace:
     """Load a space by registered name, Python file, module path or YAML file.
 
     Args:
         spec: the name, or a space already built.
         freeze: genes that keep one value.
+        restrict: the options that are left, by gene.
 
     Raises:
         PluginError: nothing answers to the name, or what answers is no space.
         ConfigError: a YAML file of a space is wrong; lists every problem.
-        ArchError: a frozen gene or its value is unknown.
+        SpaceError: a gene to freeze or restrict, or its value, is unknown.
     """
     space = spec if isinstance(spec, SearchSpace) else _load(spec)
-    return space.freeze(freeze) if freeze else space
+    space = space.freeze(freeze) if freeze else space
+    return space.restrict(restrict) if restrict else space
 
 
 def _load(spec: str) -> SearchSpace:
     if Path(spec).suffix in {".yaml", ".yml"}:
+        from hwnas.space.yaml_space import space_from_yaml
+
         return space_from_yaml(spec)
     plugin = search_spaces.load(spec)
     space = plugin() if callable(plugin) else plugin
