@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -85,12 +83,12 @@ def machine_from_cpuinfo(
     """Read the text of /proc/cpuinfo, of x86 or of Arm, and what /sys adds to it."""
     part = _field(cpuinfo, "CPU part")
     core = _field(cpuinfo, "model name") or (_ARM_PARTS.get(part) if part else None)
-    processor = ", ".join(filter(None, (core, board))) or platform.machine()
+    processor = ", ".join(filter(None, (core, board))) or _architecture()
     mhz = _field(cpuinfo, "cpu MHz")
     ghz = float(max_khz) / 1e6 if max_khz else float(mhz) / 1e3 if mhz else None
     return Machine(
         processor=re.sub(r"\s+", " ", processor),
-        architecture=platform.machine(),
+        architecture=_architecture(),
         flags=frozenset((_field(cpuinfo, "flags") or _field(cpuinfo, "Features") or "").split()),
         threads=threads,
         ram_bytes=ram_bytes,
@@ -125,11 +123,11 @@ def _macos() -> Machine:
                 "hw.optional.arm.FEAT_I8MM": "i8mm", "hw.optional.avx2_0": "avx2",
                 "hw.optional.fma": "fma", "hw.optional.avx512f": "avx512f"}  # fmt: skip
     flags = {flag for key, flag in features.items() if _sysctl(key) == "1"}
-    arm = platform.machine() == "arm64"
+    arm = _architecture() == "arm64"
     hertz, memory = _sysctl("hw.cpufrequency_max"), _sysctl("hw.memsize")
     return Machine(
-        processor=_sysctl("machdep.cpu.brand_string") or platform.machine(),
-        architecture="aarch64" if arm else platform.machine(),
+        processor=_sysctl("machdep.cpu.brand_string") or _architecture(),
+        architecture="aarch64" if arm else _architecture(),
         flags=frozenset(flags | ({"asimd"} if arm else {"sse2"})),
         threads=os.cpu_count() or 1,
         ram_bytes=int(memory)
@@ -139,7 +137,15 @@ def _macos() -> Machine:
     )
 
 
+def _architecture() -> str:
+    import platform  # it and subprocess are slow to import, and most who list devices need neither
+
+    return platform.machine()
+
+
 def _sysctl(key: str) -> str | None:
+    import subprocess
+
     try:
         done = subprocess.run(
             ["sysctl", "-n", key], capture_output=True, text=True, timeout=5, check=False

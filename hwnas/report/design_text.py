@@ -69,7 +69,7 @@ def _short(kind: str, values: Sequence[Scalar]) -> str:
 
 def _mean(numbers: Sequence[float]) -> str:
     mean = fmean(numbers)
-    return f"{mean:.1f}" if abs(mean) < 100 else f"{mean:.0f}"
+    return f"{mean:.1f}" if abs(mean) < 100 and mean != int(mean) else f"{mean:.0f}"
 
 
 def _bits(bits: Mapping[str, Sequence[Scalar]]) -> list[str]:

@@ -75,9 +75,10 @@ def _front(data: ReportData) -> tuple[Markup, ...]:
     some = len(data.succeeded) > MOST_DOTS
     thinned = " The gray dots are an even sample of all evaluated designs." if some else ""
     empty = "" if data.front else "The front is empty: no evaluated design meets the limits. "
+    bars = any(design.intervals for design in data.front_designs)
     line = (
-        "The line joins the designs that no other beats in these two costs; its bars are the "
-        "intervals of the cost models. "
+        "The line joins the designs that no other beats in these two costs"
+        f"{'; its bars are the intervals of the cost models' if bars else ''}. "
     )
     return (
         element("div", id="front-controls", class_="controls"),

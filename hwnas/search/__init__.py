@@ -14,6 +14,7 @@ from hwnas.search.hypervolume import hypervolume
 from hwnas.search.limit import Limit
 from hwnas.search.loop import Run, executed_names
 from hwnas.search.objective import Objective
+from hwnas.search.outcomes import Outcomes
 from hwnas.search.problem import Problem
 from hwnas.search.processes import ProcessExecutor
 from hwnas.search.result import HistoryPoint, Progress, SearchResult
@@ -32,6 +33,7 @@ __all__ = [
     "Limit",
     "ModelSpec",
     "Objective",
+    "Outcomes",
     "ParetoFront",
     "Problem",
     "ProcessExecutor",

@@ -138,9 +138,7 @@ class Nsga2:
         pairs = -(-n // 2)
         winners = tournament(self._fitness, 2 * pairs, self._rng)
         parents = self._parents[winners]
-        children = np.concatenate(
-            cross(parents[:pairs], parents[pairs:], self._blocks, self._rng)
-        )
+        children = np.concatenate(cross(parents[:pairs], parents[pairs:], self._blocks, self._rng))
         mutated = mutate(children, self._sizes, self._ordered, self._rng, rate=rate)
         return self._space.repair(mutated)[:n]
 

@@ -153,6 +153,7 @@ def save_weights(
     tensors = pack(weights) if packed else {k: v.contiguous() for k, v in weights.items()}
     partial = path.with_name(path.name + ".part")
     save_file(tensors, partial, metadata=metadata or {})
+    partial.chmod(0o644)  # safetensors makes private files
     os.replace(partial, path)
     return path
 

@@ -41,6 +41,11 @@ class CostTrial:
         """The first answer as an array, shape (n,)."""
         return np.asarray(self.first, dtype=np.float64)
 
+    @property
+    def few(self) -> Archs:
+        """The first three, for promises that a few architectures are enough for."""
+        return self.archs[:3]
+
     def again(self, archs: Sequence[Arch]) -> NDArray[np.float64]:
         """Ask the model again."""
         return np.asarray(self.model.evaluate(archs), dtype=np.float64)

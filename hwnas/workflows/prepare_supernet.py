@@ -32,17 +32,17 @@ def prepare_supernet(
     out: str | Path,
     split: str | None = "train",
     images: int = 64,
-    exclude: Sequence[str] = EXCLUDED_FROM_TRAINING,
+    exclude: Sequence[str] = (),
     with_base: bool = True,
     seed: int = 0,
 ) -> Path:
     """Sort an encoder by importance, calibrate its ranges, and write a supernet file.
 
     `base` is a shipped name or a checkpoint; `data` a folder of annotated images (masks are not
-    used), of whose `split` the images are drawn with `seed`, those named in `exclude` left out.
+    used), of whose `split` the images are drawn with `seed`. Those named in `exclude` are left out,
+    and so is always the image that the embedded picture was cut from.
     Each image is seen at one resolution of the geometry, in turn; every bit-width gets its scales.
-    Without `with_base` the file
-    holds order and scales only and needs the same base beside it.
+    Without `with_base` the file holds order and scales only and needs the same base beside it.
 
     The shipped file is written by::
 
@@ -83,7 +83,8 @@ def prepare_supernet(
 def _choose(
     data: str | Path, split: str | None, images: int, exclude: Sequence[str], seed: int
 ) -> list[LabeledImage]:
-    pairs = [pair for pair in find_pairs(data, split=split) if pair.name not in exclude]
+    left_out = {*EXCLUDED_FROM_TRAINING, *exclude}
+    pairs = [pair for pair in find_pairs(data, split=split) if pair.name not in left_out]
     if not pairs or images < 1:
         raise DataError(
             f"{data}: {len(pairs)} images in split {split!r} after exclusion, {images} wanted; "

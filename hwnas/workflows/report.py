@@ -32,7 +32,7 @@ __all__ = ["report_data", "write_report", "write_run_report"]
 
 _TRACE_POINTS = 60
 _FIDELITY = {
-    "analytic": "exact count",
+    "analytic": "an exact count",
     "estimated": "estimated (no measurements yet)",
     "predicted": "predicted (calibrated on measurements)",
     "proxy": "proxy (not a quality in real units)",

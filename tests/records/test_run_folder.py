@@ -44,7 +44,9 @@ def lines(folder: RunFolder) -> bytes:
 
 
 def test_json_keeps_every_bit_of_every_float() -> None:
-    before = evaluation(values={"a": 0.1 + 0.2, "b": 5e-324, "c": -0.0, "d": 1.7976931348623157e308})
+    before = evaluation(
+        values={"a": 0.1 + 0.2, "b": 5e-324, "c": -0.0, "d": 1.7976931348623157e308}
+    )
     after = Evaluation.from_json(before.to_json())
     assert after == before
     bits = [struct.pack("d", v) for v in before.values.values()]

@@ -44,9 +44,7 @@ def search(folder: RunFolder | None, seconds: float = 0.0) -> SearchResult:
     context = CostContext(space=toy())
     models = (Slow(ToyQuality(context), seconds), Bitops(context))
     problem = Problem(context.space, tuple(Objective.of(model) for model in models))
-    return run_nsga2(
-        problem, population=30, max_evaluations=EVALUATIONS, seed=11, folder=folder
-    )
+    return run_nsga2(problem, population=30, max_evaluations=EVALUATIONS, seed=11, folder=folder)
 
 
 def create(path: Path) -> RunFolder:

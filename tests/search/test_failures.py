@@ -1,4 +1,4 @@
-"""A cost model that fails hurts only the architecture that it fails on, until it fails too often."""
+"""A failing cost model hurts only what it fails on, until it fails too often."""
 
 import json
 import re

@@ -23,11 +23,13 @@ def by_cells(f: np.ndarray, ref: np.ndarray) -> float:
 
 def front_of_pairs(f: np.ndarray) -> list[int]:
     """Slow twin of `non_dominated`: every pair, the first of equal rows."""
+
     def beaten(i: int) -> bool:
         return any(
             (f[j] <= f[i]).all() and ((f[j] < f[i]).any() or j < i)
             for j in range(len(f)) if j != i
         )  # fmt: skip
+
     return [i for i in range(len(f)) if not beaten(i)]
 
 

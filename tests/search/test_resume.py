@@ -33,7 +33,12 @@ def create(path: Path) -> RunFolder:
 
 def go(problem: Problem, folder: RunFolder | None, **options: object):  # type: ignore[no-untyped-def]
     return run_nsga2(
-        problem, population=20, max_evaluations=150, seed=3, folder=folder, **options  # type: ignore[arg-type]
+        problem,
+        population=20,
+        max_evaluations=150,
+        seed=3,
+        folder=folder,
+        **options,  # type: ignore[arg-type]
     )
 
 
@@ -74,7 +79,9 @@ def test_what_is_stored_is_not_evaluated_again(rough: Make, tmp_path: Path) -> N
         assert len(folder.evaluations()) == 150
     assert again.front.to_csv() == first.front.to_csv()
     assert (tmp_path / "run" / "front.csv").read_text() == first.front.to_csv()
-    assert json.loads((tmp_path / "run" / "front.json").read_text()) == first.front.designs.to_dict()
+    assert (
+        json.loads((tmp_path / "run" / "front.json").read_text()) == first.front.designs.to_dict()
+    )
 
 
 def test_interrupted_by_the_user(rough: Make, tmp_path: Path) -> None:

@@ -63,7 +63,8 @@
 
   if (table) {
     const middle = Number(rows[Math.floor(rows.length / 2)].cells[1].dataset.value);
-    const example = `${names[1]}<=${Number(middle.toPrecision(2))}`;
+    const better = report.costs[0].direction === "min" ? "<=" : ">=";
+    const example = `${names[1]}${better}${Number(middle.toPrecision(2))}`;
     const box = page.node("input", { type: "search", placeholder: `words, or ${example}` });
     const count = page.node("span", { class: "quiet", "aria-live": "polite" });
     const button = page.node("button", { type: "button" }, "Save as CSV");
