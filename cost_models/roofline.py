@@ -12,7 +12,7 @@ The interval is wide, and on purpose. Its ends come from `FACTORS` and `EFFICIEN
 `cost_models.roofline_layers`: each figure of the profile is
 taken better and worse by a factor that follows from its status, and the optimistic end lets the
 runtime fuse every layer without MACs into its neighbor, the pessimistic one none. It is not a
-statistical interval, so it has no level; `hwnas calibrate` replaces it by one that has.
+statistical interval, so it has no level; only measurements can give one that has.
 """
 
 from __future__ import annotations
@@ -22,13 +22,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from hwnas.device.fields import Figure
 from numpy.typing import NDArray
 
 from cost_models.roofline_layers import FACTORS, LayerTimes, Rates
 from hwnas.cost import CostBatch, CostContext, Direction, SlotTables
 from hwnas.cost.prompts import decoder_runs
-from hwnas.device import DeviceProfile
 from hwnas.errors import CostError
 from hwnas.space import Arch
 from hwnas.workload.table import LayerTable

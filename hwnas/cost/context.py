@@ -18,7 +18,7 @@ _HOW_TO_PASS = {
     "device": "--device NAME (in Python device=...); `hwnas devices list` shows the names",
     "supernet": "--supernet PATH, or a space that names one (in Python supernet=...)",
     "data": "--data DIR with images and masks (in Python data=...)",
-    "store": "a measurement store; `hwnas measure` fills one (in Python store=...)",
+    "store": "a store of measurements (in Python store=...)",
 }
 
 

@@ -32,7 +32,8 @@ def preprocess(image: NDArray[np.uint8], resolution: int) -> torch.Tensor:
     if (height, width) != image.shape[:2]:
         pillow = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
         resized = np.asarray(pillow)
-    pixels = normalize(torch.from_numpy(np.ascontiguousarray(resized)).permute(2, 0, 1))
+    # a copy: torch warns about read-only arrays, and Pillow's are
+    pixels = normalize(torch.from_numpy(np.array(resized)).permute(2, 0, 1))
     return functional.pad(pixels, (0, resolution - width, 0, resolution - height))
 
 

@@ -30,6 +30,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 OnGeneration = Callable[[Progress], None]
 _STATE_SECONDS = 1.0
+_BREAKDOWN_EVALUATIONS = 2000
 
 
 def executed_names(problem: Problem) -> tuple[str, ...]:
@@ -83,6 +84,12 @@ class Run:
         """
         if max_evaluations < 1:
             raise ConfigError(f"max_evaluations={max_evaluations}; expected at least 1")
+        expected = executed_names(problem)
+        if executor is not None and tuple(executor.names) != expected:
+            raise ConfigError(
+                f"the executor evaluates {', '.join(executor.names)}; expected "
+                f"{', '.join(expected)}"
+            )
         self._problem = problem
         self._algorithm = algorithm
         self._budget = max_evaluations
@@ -91,11 +98,18 @@ class Run:
         self._refits = Refits(problem)
         self._tracker = FrontTracker(problem, reference_point)
         self._evaluator = Evaluator(
-            problem, _checked(executor, problem, folder), folder=folder, policy=policy
+            problem, executor or self._serial(), folder=folder, policy=policy
         )
         self._told = _Told(problem, self._evaluator.ledger)
         self._history: list[HistoryPoint] = []
         self._began = self._state_written = time.monotonic()
+
+    def _serial(self) -> SerialExecutor:
+        """Evaluate here; costs by part take longer than the costs, so long runs go without."""
+        names = executed_names(self._problem)
+        models = {c.name: c.model for c in self._problem.columns if c.name in names}
+        breakdown = self._folder is not None and self._budget <= _BREAKDOWN_EVALUATIONS
+        return SerialExecutor(models, breakdown=breakdown)
 
     def result(self) -> SearchResult:
         """Run to the end.
@@ -219,15 +233,3 @@ class Run:
             "reference_point": self._tracker.reference_point,
         }
         self._folder.write_state({key: v for key, v in state.items() if v not in (None, "")})
-
-
-def _checked(executor: Executor | None, problem: Problem, folder: RunFolder | None) -> Executor:
-    names = executed_names(problem)
-    if executor is None:
-        models = {c.name: c.model for c in problem.columns if c.name in names}
-        return SerialExecutor(models, breakdown=folder is not None)
-    if tuple(executor.names) != names:
-        raise ConfigError(
-            f"the executor evaluates {', '.join(executor.names)}; expected {', '.join(names)}"
-        )
-    return executor

@@ -11,7 +11,7 @@ from hwnas.errors import ArchError, RunError
 from hwnas.records import Evaluation
 from hwnas.search.ledger import row_keys
 from hwnas.search.outcomes import Outcomes
-from hwnas.space import Archs, SearchSpace
+from hwnas.space import Arch, Archs, SearchSpace
 
 __all__ = ["by_key", "to_evaluations", "to_outcomes"]
 
@@ -24,17 +24,19 @@ def by_key(space: SearchSpace, evaluations: Sequence[Evaluation]) -> dict[bytes,
     Raises:
         RunError: a stored architecture does not belong to `space`.
     """
-    archs = []
+    rows = [np.empty((0, len(space.genes)), dtype=np.int16)]
     for evaluation in evaluations:
         try:
-            archs.append(space.arch(evaluation.genes))
+            rows.append(space.archs([Arch(space.name, evaluation.genes)]).matrix)
         except ArchError as error:
             raise RunError(
                 f"evaluation {evaluation.index} ({evaluation.arch_id}) is not of the space "
                 f"{space.name}: {error}; resume with the space that the run began with"
             ) from error
     found: dict[bytes, Evaluation] = {}
-    for key, evaluation in zip(row_keys(Archs.of(space, archs)), evaluations, strict=True):
+    for key, evaluation in zip(
+        row_keys(Archs(space, np.concatenate(rows))), evaluations, strict=True
+    ):
         found.setdefault(key, evaluation)
     return found
 

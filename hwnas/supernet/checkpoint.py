@@ -6,7 +6,6 @@ Nothing is unpickled: safetensors, or a `.pth` file read with `weights_only`.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import pickle
 import zipfile
@@ -33,7 +32,14 @@ __all__ = [
     "save_weights",
 ]
 
-_LOG = logging.getLogger(__name__)
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+)
 _ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 # Size in bytes and sha256 of the official files, from the data manifest of this project.
@@ -118,13 +124,13 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
             raise _unreadable(path, error) from error
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError,
-            zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise _unreadable(path, error) from error
-    if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
+    values = loaded.values() if isinstance(loaded, dict) else [None]
+    if not all(isinstance(value, torch.Tensor) for value in values):
         raise CheckpointError(
-            f"{path} holds {type(loaded).__name__}, expected a mapping of names to tensors "
-            "(a state dict); save `model.state_dict()`"
+            f"{path} holds {type(loaded).__name__} with other things than tensors, expected a "
+            "mapping of names to tensors (a state dict); save `model.state_dict()`"
         )
     return loaded
 
@@ -199,7 +205,8 @@ def _geometry_of(path: Path, weights: dict[str, torch.Tensor]) -> SamGeometry:
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
     return CheckpointError(
-        f"{path}: cannot be read as a checkpoint ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
+        f"{path}: cannot be read as a checkpoint ({reason}); "
         "the file may be truncated: copy or download it again"
     )

@@ -15,7 +15,7 @@ import torch
 from hwnas.data.embedded import EXCLUDED_FROM_TRAINING
 from hwnas.data.folder import LabeledImage, find_pairs, read_pairs
 from hwnas.errors import ConfigError, RunError
-from hwnas.supernet.checkpoint import save_weights
+from hwnas.supernet.checkpoint import load_weights, read_tensors, save_weights
 from hwnas.supernet.convert import convert_encoder, fold_final_norm, load_converted, read_dinov2
 from hwnas.supernet.sam_model import build_sam
 from hwnas.supernet.training.dense import DenseHead
@@ -42,22 +42,22 @@ def train_model(
     resume: bool = False,
     minutes: float | None = None,
     recipe: Recipe | None = None,
-    exclude: Sequence[str] = EXCLUDED_FROM_TRAINING,
 ) -> dict[str, Any]:
     """Train `sam-vit-s` (stage s) or `sam-vit-t` (stages s, t1, t2); returns the stages' figures.
 
     `data` is a folder as in `hwnas.data.folder` whose split.csv has train and val; `base` the
     backbone. `out` receives the weights, `state.json`, `log.jsonl` (a line a minute), features
     and checkpoints. `minutes` bounds the training of all stages together, embedding of the views
-    not counted. With `resume` an interrupted `out` is continued, else an existing one is refused.
+    not counted. Images that show the shipped picture are left out. With `resume` an interrupted
+    `out` is continued, else an existing one is refused.
     """
     if name not in ("sam-vit-s", "sam-vit-t"):
         raise ConfigError(f"{name}: no training recipe; expected sam-vit-s or sam-vit-t")
     recipe = recipe or Recipe()
     out = Path(out)
-    state = _open(out, _request(name, data, base, seed, minutes, recipe, exclude), resume)
-    images = _read(data, "train", exclude)
-    validation = _read(data, "val", exclude)[:: recipe.validate_every]
+    state = _open(out, _request(name, data, base, seed, minutes, recipe), resume)
+    images = _read(data, "train")
+    validation = _read(data, "val")[:: recipe.validate_every]
     run = _Run(out, state, seed, minutes, name)
     small = _train_head(run, images, validation, base, recipe)
     if name == "sam-vit-t":
@@ -87,8 +87,6 @@ class _Run:
         _write_json(self.out / "state.json", self.state)
 
     def load(self, stage: str, module: torch.nn.Module) -> None:
-        from hwnas.supernet.checkpoint import load_weights, read_tensors
-
         path = self.out / f"stage-{stage}.safetensors"
         load_weights(module, read_tensors(path), source=str(path))
 
@@ -170,8 +168,13 @@ def _train_small(
     save_weights(run.out / "sam_vit_t.safetensors", tensors, metadata={"geometry": "sam-vit-t"})
 
 
-def _read(data: str | Path, split: str, exclude: Sequence[str]) -> list[LabeledImage]:
-    return read_pairs([p for p in find_pairs(data, split=split) if p.name not in exclude])
+def _read(data: str | Path, split: str) -> list[LabeledImage]:
+    pairs = find_pairs(data, split=split)
+    kept = [p for p in pairs if p.name not in EXCLUDED_FROM_TRAINING]
+    for pair in pairs:
+        if pair not in kept:
+            _LOG.info("%s: left out, it shows the picture that ships with the package", pair.name)
+    return read_pairs(kept)
 
 
 def _request(
@@ -181,11 +184,10 @@ def _request(
     seed: int,
     minutes: float | None,
     recipe: Recipe,
-    exclude: Sequence[str],
 ) -> dict[str, Any]:
     request = {
         "name": name, "data": str(data), "base": str(base), "seed": seed, "minutes": minutes,
-        "exclude": list(exclude), "recipe": asdict(recipe),
+        "recipe": asdict(recipe),
     }
     return dict(json.loads(json.dumps(request)))
 

@@ -30,7 +30,9 @@ SMALL = replace(
 )
 
 
-def backbone(dim: int = 32, depth: int = 2, patch: int = 14, side: int = 4) -> dict[str, torch.Tensor]:
+def backbone(
+    dim: int = 32, depth: int = 2, patch: int = 14, side: int = 4
+) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> torch.Tensor:
@@ -80,7 +82,8 @@ def test_the_encoder_is_exact_where_nothing_has_to_change() -> None:
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         tokens = encode_tokens(sam, images)
-    normed = functional.layer_norm(tokens, (32,), weights["norm.weight"], weights["norm.bias"], 1e-6)
+    gain, bias = weights["norm.weight"], weights["norm.bias"]
+    normed = functional.layer_norm(tokens, (32,), gain, bias, 1e-6)
     original = dinov2_features(weights, images, heads=2)
     assert torch.allclose(normed, original, atol=1e-4)
 

@@ -69,14 +69,11 @@ def test_evaluation_scores_every_object_or_a_seeded_draw(prompt: str) -> None:
 
 def test_a_decoder_that_paints_everything_scores_the_share_of_the_object() -> None:
     sam = build_sam(TINY)
-
-    class Everything(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x * 0
-
-    scores = evaluate_image(
-        sam, labeled(), resolution=64, prompt="box",
-        embed=lambda images: torch.zeros(len(images), 256, 4, 4),
-    )
-    assert scores.shape == (6,)
-    assert isinstance(Everything(), torch.nn.Module)
+    with torch.no_grad():  # the mask is head . map: make both ones
+        for parameter in sam.mask_decoder.parameters():
+            parameter.zero_()
+        sam.mask_decoder.output_upscaling[3].bias.fill_(1)
+        sam.mask_decoder.output_hypernetworks_mlps[0].layers[-1].bias.fill_(1)
+    image = labeled()
+    scores = evaluate_image(sam, image, resolution=64, prompt="box")
+    assert scores == pytest.approx([(4 * 15) / (48 * 64)] * 6)

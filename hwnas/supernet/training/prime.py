@@ -15,7 +15,9 @@ __all__ = ["prime_prompting"]
 
 
 @torch.no_grad()
-def prime_prompting(sam: Any, *, position_scale: float, sharpness: float, kind_scale: float) -> None:
+def prime_prompting(
+    sam: Any, *, position_scale: float, sharpness: float, kind_scale: float
+) -> None:
     """Prepare a freshly built model, in place.
 
     `position_scale` multiplies the Fourier frequencies; `sharpness` is the standard deviation,
