@@ -98,7 +98,7 @@ class Run:
         self._refits = Refits(problem)
         self._tracker = FrontTracker(problem, reference_point)
         self._evaluator = Evaluator(
-            problem, executor or self._serial(), folder=folder, policy=policy
+            problem, self._serial() if executor is None else executor, folder=folder, policy=policy
         )
         self._told = _Told(problem, self._evaluator.ledger)
         self._history: list[HistoryPoint] = []

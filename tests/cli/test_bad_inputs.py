@@ -22,7 +22,7 @@ import pytest
 TOY = ["search", "--space", "toy", "--objective", "toy_quality", "--objective", "bitops",
        "--max-evaluations", "60", "--population", "20", "--quiet"]  # fmt: skip
 
-COST = '''
+COST = """
 import numpy as np
 class Cost:
     name = "mine"
@@ -31,7 +31,7 @@ class Cost:
     def __init__(self, context): pass
     def evaluate(self, archs):
         {body}
-'''
+"""
 
 
 def cost_file(body: str) -> Callable[[Path], None]:

@@ -63,21 +63,16 @@ def test_the_encoder_is_exact_where_nothing_has_to_change() -> None:
     """Patch 16 and the same grid; a class token that no patch attends to."""
     weights = backbone(patch=16)
     weights["pos_embed"][:, 0] = 0
-    weights["cls_token"] = torch.full_like(weights["cls_token"], 0.0)
-    for i in range(2):
-        # the class token's key and value are those of a zero token; make every weight on it zero
-        weights[f"blocks.{i}.attn.qkv.bias"].zero_()
-        weights[f"blocks.{i}.norm1.bias"].zero_()
-        weights[f"blocks.{i}.attn.proj.bias"].zero_()
-        weights[f"blocks.{i}.mlp.fc1.bias"].zero_()
-        weights[f"blocks.{i}.mlp.fc2.bias"].zero_()
-        weights[f"blocks.{i}.norm2.bias"].zero_()
-        # queries and keys of zero: attention is uniform, so the class token only dilutes by n/(n+1)
-        weights[f"blocks.{i}.attn.qkv.weight"][: 2 * 32] = 0
+    weights["cls_token"].zero_()
+    # Block 0: no biases, so the class token has a value of zero; no queries and keys, so attention
+    # is uniform and the class token only dilutes it, by 16/17. Block 1: no attention.
+    for name in ("norm1", "attn.qkv", "attn.proj"):
+        weights[f"blocks.0.{name}.bias"].zero_()
+    weights["blocks.0.attn.qkv.weight"][: 2 * 32] = 0
+    weights["blocks.1.attn.proj.weight"].zero_()
     sam = build_sam(SMALL)
     converted = convert_encoder(weights, SMALL)
-    for i in range(2):
-        converted[f"blocks.{i}.attn.proj.weight"] *= 16 / 17
+    converted["blocks.0.attn.proj.weight"] *= 16 / 17
     load_converted(sam, converted, source="test")
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
