@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,6 @@ from hwnas.workload.layers import FLOAT_BITS, KINDS
 from hwnas.workload.table import LayerTable
 
 __all__ = ["EFFICIENCY_FACTORS", "FACTORS", "LayerTimes", "Rates", "is_compute"]
-
-if TYPE_CHECKING:
-    pass
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]

@@ -1,15 +1,17 @@
-"""What a plug-in must leave as it found it: random states, working directory, environment."""
+"""What a plug-in must leave as it found it: random states, folder, environment, weights."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-__all__ = ["changes"]
+__all__ = ["changed_weights", "changes"]
 
 
 def changes(action: Callable[[], object]) -> list[str]:
@@ -29,6 +31,21 @@ def changes(action: Callable[[], object]) -> list[str]:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
     return [name for name, value in after.items() if name in before and before[name] != value]
+
+
+def changed_weights(supernet: Any, action: Callable[[], object]) -> list[str]:
+    """Run `action` and name the tensors of `supernet.state_dict()` that it changed."""
+    before = _digests(supernet)
+    action()
+    after = _digests(supernet)
+    return sorted(name for name in before | after if before.get(name) != after.get(name))
+
+
+def _digests(supernet: Any) -> dict[str, str]:
+    return {
+        name: hashlib.sha256(tensor.detach().cpu().float().numpy().tobytes()).hexdigest()
+        for name, tensor in supernet.state_dict().items()
+    }
 
 
 def _snapshot() -> dict[str, object]:

@@ -31,7 +31,7 @@ def prepare_supernet(
     data: str | Path,
     out: str | Path,
     split: str | None = "train",
-    images: int = 64,
+    images: int = 32,
     exclude: Sequence[str] = (),
     with_base: bool = True,
     seed: int = 0,

@@ -11,6 +11,7 @@ from hwnas.supernet import attention as attention_module
 from hwnas.supernet.attention import Attention, AttentionGrids
 from hwnas.supernet.neck_conv import FloatConv, integer_conv
 from hwnas.supernet.position_tables import by_offset, by_pair, quantize_table, resize_table
+from hwnas.supernet.torchvision_shim import ensure_torchvision
 from hwnas.supernet.trainable_attention import TrainableAttention
 from hwnas.workload.sam_plan import EncoderPlan
 from tests.supernet.elastic_models import (
@@ -52,6 +53,7 @@ def test_attention_without_tables_equals_tables_of_zeros() -> None:
 
 
 def test_relative_tables_resize_like_the_stock_function() -> None:
+    ensure_torchvision()
     from segment_anything.modeling.image_encoder import get_rel_pos
 
     table = torch.randn(27, 8)

@@ -23,12 +23,15 @@ def _check(net: SamSupernet, archs: object, images: dict[int, torch.Tensor]) -> 
         assert torch.isfinite(found).all()
 
 
-def test_activate_equals_subnet_on_fifty_archs() -> None:
+@pytest.mark.parametrize(
+    "resolutions", [(128, 256), pytest.param((384, 512), marks=pytest.mark.slow)]
+)
+def test_activate_equals_subnet_on_fifty_archs(resolutions: tuple[int, ...]) -> None:
     geometry = GEOMETRIES["sam-vit-t"]
     net = calibrated(geometry)
     images = {image.shape[-1]: image[None] for image in smooth_images(geometry)}
-    archs = sam_vit_t().sample(np.random.default_rng(0), 50)
-    _check(net, archs, images)
+    space = sam_vit_t().restrict({"resolution": resolutions})
+    _check(net, space.sample(np.random.default_rng(0), 50), images)
 
 
 @pytest.mark.slow

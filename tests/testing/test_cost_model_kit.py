@@ -7,10 +7,11 @@ import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from hwnas.cost import CostBatch, CostContext, CostModel, Direction
@@ -31,6 +32,9 @@ SPACE = SearchSpace(
         repeat("blocks", 3, [ordinal("bits", (2, 4, 8), role="bits")], depth="depth"),
     ],
 )
+
+
+CONTEXT = CostContext(space=SPACE, supernet=lambda: cast(Any, torch.nn.Linear(2, 2)))
 
 
 class Good:
@@ -182,6 +186,13 @@ class SetsEnvironment(Good):
         return super().evaluate(archs)
 
 
+class TrainsTheSupernet(Good):
+    def evaluate(self, archs: Sequence[Arch]) -> Any:
+        linear = CONTEXT.require("supernet", by=self.name)
+        linear.bias.data += 1.0
+        return super().evaluate(archs)
+
+
 class PricesAnything(Good):
     def evaluate(self, archs: Sequence[Arch]) -> Any:
         return np.array([float(len(arch.genes)) for arch in archs], dtype=np.float64)
@@ -252,6 +263,10 @@ BROKEN = [
     (SeedsNumpy, "global state untouched: evaluate changes the global random state of NumPy"),
     (DrawsFromPython, "global state untouched: evaluate changes the random state of Python"),
     (SetsEnvironment, "global state untouched: evaluate changes the environment variables"),
+    (
+        TrainsTheSupernet,
+        "weights untouched: evaluate changes 1 tensors of the supernet, first bias",
+    ),
     (PricesAnything, "strangers refused: an architecture of another space costs"),
     (KeyErrors, "strangers refused: an architecture without"),
     (OtherEstimate, "interval: estimate(archs).value differs"),
@@ -269,7 +284,7 @@ def test_broken_promise_is_caught(
     model: type[Good], breach: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HWNAS_KIT_TEST", "restored afterwards")
-    found = check_cost_model(model(), CostContext(space=SPACE))
+    found = check_cost_model(model(), CONTEXT)
     assert [line for line in found if breach in line], found
 
 

@@ -42,7 +42,7 @@ class Stage:
     recipe: StageRecipe
     loss: Callable[[Mix, np.random.Generator], Mapping[str, torch.Tensor]]
     validate: Callable[[], Mapping[str, float]]
-    validate_seconds: float = 240.0
+    validate_seconds: float = 900.0
 
 
 def run_stage(stage: Stage, folder: Path, *, seed: int, minutes: float | None) -> dict[str, Any]:
