@@ -16,6 +16,8 @@ __all__ = ["activation_range", "signed_scale", "weight_scales"]
 _MULTIPLES = 40  # candidates 0.2 to 1.0 of the scale that clips nothing
 _SHRINKS = 16  # candidates 0.1 to 1.0 for each end of an activation's range
 _BINS = 2048
+_FINEST = 8  # bits whose grid clips nothing
+_PIECE = 1 << 16  # weights tried at a time, so that they stay in the cache of a processor
 
 
 @torch.no_grad()
@@ -26,9 +28,14 @@ def weight_scales(weight: torch.Tensor, bits: int, *, centered: bool = False) ->
     max|w| / Qp with the least squared error. A channel of zeros gets the smallest scale.
     """
     flat = weight.reshape(len(weight), -1).float()
+    rows = max(1, _PIECE // flat.shape[1])
+    return torch.cat([_row_scales(part, bits, centered) for part in torch.split(flat, rows)])
+
+
+def _row_scales(flat: torch.Tensor, bits: int, centered: bool) -> torch.Tensor:
     _, highest = signed_codes(bits)
     largest = flat.abs().amax(dim=1).clamp_min_(SMALLEST_SCALE * highest) / highest
-    if bits == 8:
+    if bits == _FINEST:
         return largest
     best_error = torch.full_like(largest, torch.inf)
     best = largest.clone()

@@ -3,7 +3,7 @@
 What changes: the patch embedding goes from 14 to 16 pixels (FlexiViT, Beyer et al. 2023, section
 3.4: the pseudo-inverse of the resize), the position table from 37 x 37 to the geometry's grid
 (bicubic), LayerScale is folded into the layers before it, the class token is dropped, relative
-positions are zero. What is lost is measured by `agreement`, not assumed.
+positions are zero. What is lost is measured (`agreement.py`), not assumed.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ from torch.nn import functional
 
 from hwnas.errors import CheckpointError
 from hwnas.supernet.checkpoint import load_weights, read_tensors
-from hwnas.supernet.sam_model import encode_tokens, position_table
+from hwnas.supernet.sam_model import position_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from hwnas.workload.sam_geometry import SamGeometry
 
 __all__ = [
-    "agreement",
     "convert_encoder",
-    "dinov2_features",
+    "depth_of",
     "fold_final_norm",
     "load_converted",
+    "load_head",
     "read_dinov2",
     "resize_patch_embedding",
+    "square_table",
 ]
 
 _BLOCK = {
@@ -82,7 +81,7 @@ def convert_encoder(
             weights["patch_embed.proj.weight"], geometry.patch
         ),
         "patch_embed.proj.bias": weights["patch_embed.proj.bias"],
-        "pos_embed": position_table(_square(weights["pos_embed"][:, 1:]), grid),
+        "pos_embed": position_table(square_table(weights["pos_embed"][:, 1:]), grid),
     }
     for i in range(geometry.depth):
         old, new = f"blocks.{i}.", f"blocks.{i}."
@@ -102,6 +101,23 @@ def load_converted(sam: Any, converted: dict[str, torch.Tensor], *, source: str)
     """Load a converted encoder into `sam`, which keeps its own neck."""
     neck = {k: v for k, v in sam.image_encoder.state_dict().items() if k.startswith("neck.")}
     load_weights(sam.image_encoder, {**converted, **neck}, source=source)
+
+
+def load_head(sam: Any, path: Path) -> None:
+    """Load neck, prompt encoder and mask decoder from a file that holds these and no more."""
+    head = read_tensors(path)
+    encoder = {
+        key: value
+        for key, value in sam.state_dict().items()
+        if key.startswith("image_encoder.") and not key.startswith("image_encoder.neck.")
+    }
+    doubled = sorted(encoder.keys() & head.keys())
+    if doubled:
+        raise CheckpointError(
+            f"{path} holds encoder weights ({doubled[0]}, ...); expected a head only: "
+            "neck, prompt encoder and mask decoder"
+        )
+    load_weights(sam, {**encoder, **head}, source=str(path))
 
 
 def resize_patch_embedding(kernel: torch.Tensor, patch: int) -> torch.Tensor:
@@ -132,49 +148,14 @@ def fold_final_norm(neck_kernel: torch.Tensor, gain: torch.Tensor) -> torch.Tens
     return (scaled - scaled.mean(dim=1, keepdim=True))[:, :, None, None]
 
 
-@torch.no_grad()
-def dinov2_features(
-    weights: dict[str, torch.Tensor], images: torch.Tensor, *, heads: int
-) -> torch.Tensor:
-    """Patch features (B, h, w, C) of the original network after its last norm.
-
-    A plain forward pass of the DINOv2 layout: class token, LayerScale, own patch size. The sides
-    of `images` are multiples of the patch; the position table is resized by bicubic.
-    """
-    patch = weights["patch_embed.proj.weight"].shape[-1]
-    x = functional.conv2d(
-        images, weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], stride=patch
-    )
-    b, c, h, w = x.shape
-    table = position_table(_square(weights["pos_embed"][:, 1:]), h).reshape(1, h * w, c)
-    first = (weights["cls_token"] + weights["pos_embed"][:, :1]).expand(b, -1, -1)
-    x = torch.cat([first, x.flatten(2).transpose(1, 2) + table], dim=1)  # (B, 1 + h·w, C)
-
-    def linear(y: torch.Tensor, key: str) -> torch.Tensor:
-        return functional.linear(y, weights[key + ".weight"], weights[key + ".bias"])
-
-    def norm(y: torch.Tensor, key: str) -> torch.Tensor:
-        return functional.layer_norm(
-            y, (c,), weights[key + ".weight"], weights[key + ".bias"], eps=1e-6
-        )
-
-    for i in range(_depth(weights)):
-        name = f"blocks.{i}."
-        qkv = linear(norm(x, name + "norm1"), name + "attn.qkv")
-        q, k, v = qkv.unflatten(-1, (3, heads, c // heads)).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        x = x + linear(mixed, name + "attn.proj") * weights[name + "ls1.gamma"]
-        hidden = functional.gelu(linear(norm(x, name + "norm2"), name + "mlp.fc1"))
-        x = x + linear(hidden, name + "mlp.fc2") * weights[name + "ls2.gamma"]
-    return norm(x, "norm")[:, 1:].unflatten(1, (h, w))
-
-
-def _square(table: torch.Tensor) -> torch.Tensor:
+def square_table(table: torch.Tensor) -> torch.Tensor:
+    """A position table (1, n·n, C) as (1, n, n, C)."""
     side = math.isqrt(table.shape[1])
     return table.reshape(1, side, side, -1)
 
 
-def _depth(weights: dict[str, torch.Tensor]) -> int:
+def depth_of(weights: dict[str, torch.Tensor]) -> int:
+    """How many blocks a DINOv2-layout backbone has."""
     return 1 + max(int(k.split(".")[1]) for k in weights if k.startswith("blocks."))
 
 
@@ -188,7 +169,7 @@ def _expected_keys(weights: dict[str, torch.Tensor]) -> list[str]:
     keys = ["cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"]
     keys += ["norm.weight", "norm.bias"]
     has_blocks = any(k.startswith("blocks.") for k in weights)
-    for i in range(_depth(weights) if has_blocks else 1):
+    for i in range(depth_of(weights) if has_blocks else 1):
         keys += [f"blocks.{i}.{k}" for k in _BLOCK]
         for layer, (_, gamma) in _SCALED.items():
             keys += [f"blocks.{i}.{layer}.weight", f"blocks.{i}.{layer}.bias"]
@@ -199,37 +180,10 @@ def _expected_keys(weights: dict[str, torch.Tensor]) -> list[str]:
 def _check_shape(weights: dict[str, torch.Tensor], geometry: SamGeometry) -> None:
     dim = weights["pos_embed"].shape[-1]
     hidden = weights["blocks.0.mlp.fc1.weight"].shape[0]
-    found = (dim, _depth(weights), hidden)
+    found = (dim, depth_of(weights), hidden)
     wanted = (geometry.dim, geometry.depth, geometry.mlp_hidden)
     if found != wanted:
         raise CheckpointError(
             f"the backbone has width, depth, MLP width {found}, {geometry.name} needs {wanted}; "
             "convert it to a model of its own size"
         )
-
-
-def agreement(
-    weights: dict[str, torch.Tensor], sam: Any, images: Sequence[torch.Tensor]
-) -> torch.Tensor:
-    """Cosine of original and converted patch features, one for each patch of each image; (n,).
-
-    `images` are normalized squares (3, R, R) at the converted model's largest size R. The
-    original sees them resized to its own patch (R/16 patches of 14 pixels a side), with its
-    class token; both features are taken after the original's last norm.
-    """
-    geometry = sam.geometry
-    patch = weights["patch_embed.proj.weight"].shape[-1]
-    cosines = []
-    for image in images:
-        side = geometry.grid(image.shape[-1]) * patch
-        small = functional.interpolate(
-            image[None], (side, side), mode="bilinear", align_corners=False, antialias=True
-        )
-        original = dinov2_features(weights, small, heads=geometry.heads)
-        with torch.no_grad():
-            converted = encode_tokens(sam, image[None])
-        normed = functional.layer_norm(
-            converted, converted.shape[-1:], weights["norm.weight"], weights["norm.bias"], 1e-6
-        )
-        cosines.append(functional.cosine_similarity(original, normed, dim=-1).flatten())
-    return torch.cat(cosines)

@@ -18,9 +18,18 @@ from hwnas.supernet.decoder import decode
 from hwnas.supernet.prompting import embed_boxes, embed_points
 from hwnas.supernet.sam_model import encode
 
-__all__ = ["Embed", "PromptKind", "evaluate_image", "evaluate_images", "predict_masks"]
+__all__ = [
+    "PROMPT_KINDS",
+    "Embed",
+    "PromptKind",
+    "evaluate_image",
+    "evaluate_images",
+    "predict_masks",
+    "segment",
+]
 
 PromptKind = Literal["box", "point"]
+PROMPT_KINDS: tuple[PromptKind, ...] = ("box", "point")
 Embed = Callable[[torch.Tensor], torch.Tensor]
 _CHUNK = 32  # prompts decoded together; bounds the memory of full-size masks
 
@@ -47,6 +56,22 @@ def predict_masks(
         sparse = embed_points(sam, points, torch.ones(points.shape[:2]), resolution)
     logits, _ = decode(sam, embedding, sparse[None])
     return postprocess(logits[0, :, 0], size) > 0
+
+
+@torch.no_grad()
+def segment(
+    sam: Any,
+    image: NDArray[np.uint8],
+    prompts: Prompts,
+    *,
+    resolution: int,
+    prompt: PromptKind,
+) -> NDArray[np.bool_]:
+    """Masks (n, H, W) of one image (H, W, 3) for n prompts, by the model's own encoder."""
+    embedding = encode(sam, preprocess(image, resolution)[None])
+    size = (image.shape[0], image.shape[1])
+    masks: NDArray[np.bool_] = predict_masks(sam, embedding, size, prompts, prompt=prompt).numpy()
+    return masks
 
 
 def evaluate_image(

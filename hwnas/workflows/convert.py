@@ -6,29 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hwnas.data.folder import find_pairs, read_pairs
 from hwnas.data.transforms import preprocess
-from hwnas.errors import CheckpointError, ConfigError
-from hwnas.supernet.checkpoint import asset_path, load_weights, read_tensors, save_weights
-from hwnas.supernet.convert import agreement, convert_encoder, load_converted, read_dinov2
+from hwnas.errors import ConfigError
+from hwnas.supernet.agreement import Agreement, measure_agreement
+from hwnas.supernet.checkpoint import asset_path, save_weights
+from hwnas.supernet.convert import convert_encoder, load_converted, load_head, read_dinov2
 from hwnas.supernet.sam_model import build_sam
 from hwnas.workload.sam_geometry import GEOMETRIES
 
 __all__ = ["Agreement", "Converted", "convert_model"]
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """Cosine of converted and original patch features: mean and percentiles over all patches."""
-
-    images: int
-    patches: int
-    mean: float
-    p1: float
-    p5: float
-    median: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +50,7 @@ def convert_model(
     weights = read_dinov2(base)
     sam = build_sam(geometry)
     load_converted(sam, convert_encoder(weights, geometry), source=str(base))
-    _load_head(sam, Path(head) if head is not None else asset_path(f"{name}-head"))
+    load_head(sam, Path(head) if head is not None else asset_path(f"{name}-head"))
     measured = None
     if data is not None:
         measured = _agreement(weights, sam, data, split, max_images)
@@ -71,29 +58,10 @@ def convert_model(
     return Converted(path, measured)
 
 
-def _load_head(sam: Any, path: Path) -> None:
-    head = read_tensors(path)
-    own = sam.state_dict()
-    encoder = {
-        k: v
-        for k, v in own.items()
-        if k.startswith("image_encoder.") and not k.startswith("image_encoder.neck.")
-    }
-    doubled = sorted(encoder.keys() & head.keys())
-    if doubled:
-        raise CheckpointError(
-            f"{path} holds encoder weights ({doubled[0]}, ...); expected a head only: "
-            "neck, prompt encoder and mask decoder"
-        )
-    load_weights(sam, {**encoder, **head}, source=str(path))
-
-
 def _agreement(
-    weights: dict[str, torch.Tensor], sam: Any, data: str | Path, split: str | None, limit: int
+    weights: dict[str, Any], sam: Any, data: str | Path, split: str | None, limit: int
 ) -> Agreement:
     has_split = (Path(data) / "split.csv").is_file()
     images = read_pairs(find_pairs(data, split=split if has_split else None)[:limit])
     size = sam.geometry.image_size
-    cosines = agreement(weights, sam, [preprocess(i.image, size) for i in images])
-    p1, p5, median = torch.quantile(cosines, torch.tensor([0.01, 0.05, 0.5])).tolist()
-    return Agreement(len(images), len(cosines), float(cosines.mean()), p1, p5, median)
+    return measure_agreement(weights, sam, [preprocess(i.image, size) for i in images])

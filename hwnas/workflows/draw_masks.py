@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from hwnas.data.folder import LabeledImage, find_pairs, read_pair
+from hwnas.data.folder import find_pairs, read_pair
 from hwnas.data.overlay import outline, side_by_side
 from hwnas.data.prompts import Prompts, prompts_of
-from hwnas.data.transforms import preprocess
 from hwnas.errors import DataError
 from hwnas.supernet.checkpoint import load_sam
-from hwnas.supernet.evaluation import PromptKind, predict_masks
-from hwnas.supernet.sam_model import encode
+from hwnas.supernet.evaluation import PROMPT_KINDS, segment
 
 __all__ = ["draw_masks"]
 
@@ -51,19 +45,10 @@ def draw_masks(
         prompts = Prompts(*(getattr(everything, f)[rows_used] for f in ("ids", "boxes", "points")))
         truth = labeled.instances[None] == prompts.ids[:, None, None]
         panels = [outline(labeled.image, truth, _TRUTH)]
-        for kind in ("box", "point"):
-            panels.append(outline(labeled.image, _masks(sam, labeled, prompts, size, kind), _FOUND))
+        for kind in PROMPT_KINDS:
+            masks = segment(sam, labeled.image, prompts, resolution=size, prompt=kind)
+            panels.append(outline(labeled.image, masks, _FOUND))
         rows.append(panels)
     path = Path(out)
     side_by_side(rows, side=side).quantize(96).save(path, optimize=True)
     return path
-
-
-@torch.no_grad()
-def _masks(
-    sam: torch.nn.Module, labeled: LabeledImage, prompts: Prompts, size: int, kind: PromptKind
-) -> NDArray[np.bool_]:
-    embedding = encode(sam, preprocess(labeled.image, size)[None])
-    shape = (labeled.image.shape[0], labeled.image.shape[1])
-    masks: NDArray[np.bool_] = predict_masks(sam, embedding, shape, prompts, prompt=kind).numpy()
-    return masks

@@ -118,7 +118,7 @@ class Workload:
 
     def table(self) -> LayerTable:
         """Return the layers as a struct of arrays."""
-        from hwnas.workload.table import LayerTable  # noqa: PLC0415 - it imports this module
+        from hwnas.workload.table import LayerTable  # at the top it would be a circle
 
         return LayerTable.of(self.layers)
 

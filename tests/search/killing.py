@@ -52,19 +52,18 @@ def create(path: Path) -> RunFolder:
 
 
 def kill_and_resume(path: Path, moment: float) -> tuple[int, str]:
-    """Kill a run at a moment between its first line (0) and its last (1), then resume it.
+    """Kill a run once a share of it (`moment`, 0 to 1) is saved and a little later; resume it.
 
     Returns how many evaluations it had saved, and its front as CSV.
     """
     child = subprocess.Popen([sys.executable, __file__, str(path)])
-    lines = path / "evaluations.jsonl"
     deadline = time.monotonic() + 120
     try:
-        while not (lines.exists() and lines.stat().st_size):
-            if child.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the search ended early, with {child.returncode}")
+        while child.poll() is None and _saved(path) <= moment * EVALUATIONS:
+            if time.monotonic() > deadline:
+                raise AssertionError("the search takes too long")
             time.sleep(0.002)
-        time.sleep(moment * EVALUATIONS * 0.002)
+        time.sleep(moment * 1000 % 1 * 0.06)  # anywhere within a generation
     finally:
         child.kill()
         child.wait()
@@ -72,6 +71,11 @@ def kill_and_resume(path: Path, moment: float) -> tuple[int, str]:
         saved = len(folder.evaluations())
         search(folder)
         return saved, folder.read_text("front.csv")
+
+
+def _saved(path: Path) -> int:
+    lines = path / "evaluations.jsonl"
+    return lines.read_bytes().count(b"\n") if lines.exists() else 0
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -12,10 +12,9 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from hwnas.errors import CheckpointError
+from hwnas.supernet.agreement import dinov2_features, measure_agreement, patch_cosines
 from hwnas.supernet.convert import (
-    agreement,
     convert_encoder,
-    dinov2_features,
     fold_final_norm,
     load_converted,
     read_dinov2,
@@ -127,9 +126,12 @@ def test_agreement_is_high_for_smooth_images_and_one_per_patch() -> None:
         torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)), (64, 64),
         mode="bicubic",
     )[0]
-    cosines = agreement(weights, sam, [image, image])
+    cosines = patch_cosines(weights, sam, [image, image])
     assert cosines.shape == (32,)
     assert cosines.mean() > 0.8
+    summary = measure_agreement(weights, sam, [image, image])
+    assert (summary.images, summary.patches) == (2, 32)
+    assert summary.p1 <= summary.p5 <= summary.median <= 1.0001
 
 
 def test_missing_keys_and_wrong_sizes_are_named(tmp_path: Path) -> None:

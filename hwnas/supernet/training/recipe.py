@@ -50,7 +50,8 @@ class Recipe:
     take 2 because the grids are coarse (8 to 32 cells) and the objects small. `sharpness` and
     `kind_scale`: see `prime.py`. Objects of fewer than `min_pixels` pixels of a view are not
     prompted; `box_jitter` is a share of the box's side.
-    `dense` weighs the auxiliary task of `dense.py` in stages t1 and t2. Every
+    `dense` weighs the auxiliary task of `dense.py` in stages t1 and t2. In t2 the
+    share `recolored` of the views is recolored. Every
     `validate_every`-th image of the val split is scored, at the resolutions `validate_at`.
     """
 
@@ -74,12 +75,12 @@ class Recipe:
         default_factory=lambda: StageRecipe(
             steps=4500,
             share=0.50,
-            rate=5e-4,
+            rate=4e-4,
             mixes=(
-                Mix(128, 0.10, 6, 8),
-                Mix(256, 0.55, 4, 8),
-                Mix(384, 0.12, 2, 8),
-                Mix(512, 0.23, 1, 10),
+                Mix(128, 0.05, 6, 8),
+                Mix(256, 0.59, 4, 8),
+                Mix(384, 0.08, 2, 8),
+                Mix(512, 0.28, 1, 10),
             ),
         )
     )
@@ -90,5 +91,6 @@ class Recipe:
     min_pixels: int = 10
     box_jitter: float = 0.06
     dense: float = 1.0
+    recolored: float = 0.25
     validate_at: tuple[int, ...] = (256, 512)
     validate_every: int = 5

@@ -96,7 +96,11 @@ def end_to_end_stage(
         rows = rng.choice(len(images), mix.images, replace=False)
         crop = 0.6 if mix.resolution <= 256 else 0.35
         views = [
-            draw_view(images[row], mix.resolution, rng, crop=crop, recolor=True) for row in rows
+            draw_view(
+                images[row], mix.resolution, rng, crop=crop,
+                recolor=bool(rng.random() < recipe.recolored),
+            )
+            for row in rows
         ]
         batch = batch_of(
             views, rng, prompts=mix.prompts, min_pixels=recipe.min_pixels,
