@@ -60,19 +60,11 @@ class EmbeddingDistortion:
     def estimate(self, archs: Sequence[Arch]) -> CostBatch:
         """Return the ratios with one standard error over images."""
         scores = [mean_with_error(self._ratios(arch)) for arch in archs]
-        value = np.array([mean for mean, _ in scores], dtype=np.float64)
-        errors = [error for _, error in scores if error is not None]
-        known = len(errors) == len(archs) > 0
-        half = np.array(errors, dtype=np.float64)
-        return CostBatch(
-            value,
-            value - half if known else None,
-            value + half if known else None,
-            None,
-            np.zeros(len(value), dtype=np.bool_),
-            "proxy",
-            self.unit,
-            f"embedding_distortion-1 images={self._max_images}",
+        return CostBatch.of_means(
+            scores,
+            fidelity="proxy",
+            unit=self.unit,
+            model_version=f"embedding_distortion-1 images={self._max_images}",
         )
 
     @torch.inference_mode()

@@ -62,20 +62,12 @@ class Iou:
     def estimate(self, archs: Sequence[Arch]) -> CostBatch:
         """Return the means with one standard error to either side."""
         scores = [self._score(arch) for arch in archs]
-        value = np.array([mean for mean, _ in scores], dtype=np.float64)
-        errors = [error for _, error in scores if error is not None]
-        known = len(errors) == len(archs) > 0
-        half = np.array(errors, dtype=np.float64)
-        return CostBatch(
-            value,
-            value - half if known else None,
-            value + half if known else None,
-            None,
-            np.zeros(len(value), dtype=np.bool_),
-            "measured",
-            self.unit,
-            f"iou-1 {self._prompt} prompts={self._max_prompts} images={self._max_images} "
-            f"seed={self._context.seed}",
+        return CostBatch.of_means(
+            scores,
+            fidelity="measured",
+            unit=self.unit,
+            model_version=f"iou-1 {self._prompt} prompts={self._max_prompts} "
+            f"images={self._max_images} seed={self._context.seed}",
         )
 
     def _score(self, arch: Arch) -> tuple[float, float | None]:

@@ -104,6 +104,27 @@ class CostBatch:
         inside = np.zeros(value.shape, np.bool_)
         return cls(value, value, value, 1.0, inside, "analytic", unit, model_version)
 
+    @classmethod
+    def of_means(
+        cls,
+        scores: Sequence[tuple[float, float | None]],
+        *,
+        fidelity: Fidelity,
+        unit: str,
+        model_version: str,
+    ) -> Self:
+        """Wrap means with their standard errors; the interval is one of them to either side.
+
+        There is no interval where a standard error is unknown (None: a mean of one).
+        """
+        value = np.array([mean for mean, _ in scores], dtype=np.float64)
+        errors = np.array([error for _, error in scores if error is not None], dtype=np.float64)
+        lo, hi = None, None
+        if len(errors) == len(scores) > 0:
+            lo, hi = value - errors, value + errors
+        inside = np.zeros(value.shape, np.bool_)
+        return cls(value, lo, hi, None, inside, fidelity, unit, model_version)
+
 
 @runtime_checkable
 class Estimating(Protocol):

@@ -162,7 +162,8 @@ def _to_rgb(image: NDArray[np.generic]) -> NDArray[np.uint8]:
     if image.dtype != np.uint8:  # 16-bit or float: stretch its own range to 8 bits
         low, high = float(image.min()), float(image.max())
         image = ((image.astype(np.float64) - low) * (255 / max(high - low, 1e-9))).astype(np.uint8)
-    return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image[..., :3]
+    rgb = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image[..., :3]
+    return np.asarray(rgb, dtype=np.uint8)
 
 
 def _ids(marks: NDArray[np.generic], separate: bool) -> NDArray[np.int32]:

@@ -27,7 +27,7 @@ def preprocess(image: NDArray[np.uint8], resolution: int) -> torch.Tensor:
     The long side becomes R (Pillow's bilinear filter, as `ResizeLongestSide`), values are
     normalized, and zeros fill up the bottom and the right.
     """
-    height, width = fit_size(*image.shape[:2], resolution)
+    height, width = fit_size(image.shape[0], image.shape[1], resolution)
     resized = image
     if (height, width) != image.shape[:2]:
         pillow = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)

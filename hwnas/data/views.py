@@ -44,7 +44,7 @@ def draw_view(
     image, ids = np.rot90(image, turns), np.rot90(ids, turns)
     if flip:
         image, ids = image[:, ::-1], ids[:, ::-1]
-    height, width = fit_size(*ids.shape, resolution)
+    height, width = fit_size(ids.shape[0], ids.shape[1], resolution)
     small = Image.fromarray(np.ascontiguousarray(image)).resize(
         (width, height), Image.Resampling.BILINEAR
     )

@@ -92,9 +92,9 @@ def dinov2_features(
     for i in range(depth_of(weights)):
         name = f"blocks.{i}."
         qkv = linear(norm(x, name + "norm1"), name + "attn.qkv")
-        q, k, v = qkv.unflatten(-1, (3, heads, c // heads)).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.reshape(b, -1, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
         mixed = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         x = x + linear(mixed, name + "attn.proj") * weights[name + "ls1.gamma"]
         hidden = functional.gelu(linear(norm(x, name + "norm2"), name + "mlp.fc1"))
         x = x + linear(hidden, name + "mlp.fc2") * weights[name + "ls2.gamma"]
-    return norm(x, "norm")[:, 1:].unflatten(1, (h, w))
+    return norm(x, "norm")[:, 1:].reshape(b, h, w, c)

@@ -126,13 +126,13 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise _unreadable(path, error) from error
-    values = loaded.values() if isinstance(loaded, dict) else [None]
-    if not all(isinstance(value, torch.Tensor) for value in values):
+    tensors: dict[str, torch.Tensor] = loaded if isinstance(loaded, dict) else {}
+    if loaded is not tensors or not all(isinstance(v, torch.Tensor) for v in tensors.values()):
         raise CheckpointError(
             f"{path} holds {type(loaded).__name__} with other things than tensors, expected a "
             "mapping of names to tensors (a state dict); save `model.state_dict()`"
         )
-    return loaded
+    return tensors
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

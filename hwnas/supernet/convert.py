@@ -135,7 +135,8 @@ def resize_patch_embedding(kernel: torch.Tensor, patch: int) -> torch.Tensor:
     )
     matrix = resized.reshape(old * old, patch * patch).T  # (new pixels, old pixels)
     flat = kernel.double().reshape(*kernel.shape[:2], -1)
-    return (flat @ torch.linalg.pinv(matrix)).reshape(*kernel.shape[:2], patch, patch).float()
+    new: torch.Tensor = flat @ torch.linalg.pinv(matrix)
+    return new.reshape(*kernel.shape[:2], patch, patch).float()
 
 
 def fold_final_norm(neck_kernel: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:

@@ -35,7 +35,7 @@ def decode(
     heads = [decoder.output_hypernetworks_mlps[i](hidden[:, 1 + i]) for i in wanted]
     masks = _masks(decoder.output_upscaling, image, torch.stack(heads, dim=1), grid)
     iou = decoder.iou_prediction_head(hidden[:, 0])[:, wanted.start : wanted.stop]
-    return masks.unflatten(0, (b, p)), iou.unflatten(0, (b, p))
+    return masks.reshape(b, p, *masks.shape[1:]), iou.reshape(b, p, -1)
 
 
 def _masks(upscaling: Any, image: torch.Tensor, heads: torch.Tensor, grid: int) -> torch.Tensor:
@@ -60,4 +60,4 @@ def _transposed_conv(layer: Any, x: torch.Tensor) -> torch.Tensor:
     """Apply a 2 x 2, stride-2 transposed convolution to pixels (..., in): (..., 4, out)."""
     kernel = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)  # (2·2·out, in)
     out = functional.linear(x, kernel, layer.bias.repeat(4))
-    return out.unflatten(-1, (4, -1))
+    return out.reshape(*x.shape[:-1], 4, -1)

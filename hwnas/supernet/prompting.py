@@ -20,7 +20,7 @@ def embed_boxes(sam: Any, boxes: torch.Tensor, resolution: int) -> torch.Tensor:
     the stock encoder: half a pixel is added, the corners get embeddings 2 and 3.
     """
     encoder = sam.prompt_encoder
-    corners = boxes.unflatten(-1, (2, 2)) + 0.5  # (..., 2, xy)
+    corners = boxes.reshape(*boxes.shape[:-1], 2, 2) + 0.5  # (..., 2, xy)
     tokens = _positions(encoder, corners, resolution)
     kinds = torch.stack([encoder.point_embeddings[2].weight, encoder.point_embeddings[3].weight])
     return tokens + kinds[:, 0]

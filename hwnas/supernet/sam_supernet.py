@@ -9,13 +9,18 @@ import torch
 from torch import nn
 
 from hwnas.errors import CheckpointError
-from hwnas.supernet.checkpoint import asset_path, load_sam, load_weights, read_metadata
+from hwnas.supernet.checkpoint import asset_path, load_sam, load_weights
 from hwnas.supernet.elastic_encoder import ElasticEncoder
 from hwnas.supernet.encoder_order import EncoderOrder, drop_order, sort_encoder
 from hwnas.supernet.sam_model import build_sam
 from hwnas.supernet.scale_table import ScaleTable
 from hwnas.supernet.subnet import Subnet
-from hwnas.supernet.supernet_file import SupernetFile, hash_weights, read_supernet_file
+from hwnas.supernet.supernet_file import (
+    SupernetFile,
+    hash_weights,
+    is_supernet_file,
+    read_supernet_file,
+)
 from hwnas.workload.sam_geometry import GEOMETRIES, SamGeometry
 from hwnas.workload.sam_plan import EncoderPlan, plan_of
 
@@ -93,7 +98,12 @@ def build(
     """
     if str(name_or_path) in GEOMETRIES:
         return _from_name(str(name_or_path))
-    if read_metadata(name_or_path).get("format"):
+    if not Path(name_or_path).is_file():
+        raise CheckpointError(
+            f"{name_or_path}: no such file; expected a supernet file, a checkpoint, or one of "
+            f"{', '.join(GEOMETRIES)}"
+        )
+    if is_supernet_file(name_or_path):
         return _assemble(read_supernet_file(name_or_path), base, str(name_or_path))
     return SamSupernet(load_sam(name_or_path, geometry))
 

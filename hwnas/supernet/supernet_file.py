@@ -21,7 +21,13 @@ from hwnas.supernet.packing import pack
 from hwnas.supernet.scale_table import ScaleTable
 from hwnas.workload.sam_geometry import GEOMETRIES, SamGeometry
 
-__all__ = ["SupernetFile", "hash_weights", "read_supernet_file", "write_supernet_file"]
+__all__ = [
+    "SupernetFile",
+    "hash_weights",
+    "is_supernet_file",
+    "read_supernet_file",
+    "write_supernet_file",
+]
 
 _FORMAT = "hwnas-supernet-1"
 _ORDER, _SCALES, _BASE = "order.", "scales.", "base."
@@ -88,6 +94,11 @@ def read_supernet_file(path: str | Path) -> SupernetFile:
         base or None,
         json.loads(metadata.get("notes", "{}")),
     )
+
+
+def is_supernet_file(path: str | Path) -> bool:
+    """Whether a file says that it is a supernet file, of any version."""
+    return read_metadata(path).get("format", "").startswith("hwnas-supernet")
 
 
 def hash_weights(weights: dict[str, torch.Tensor]) -> str:

@@ -40,9 +40,9 @@ def ensure_torchvision() -> str:
         return "missing"
     if _operators_load(Path(spec.origin).parent):
         return "native"
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
-        library.define(schema)
+        library.define(schema)  # type: ignore[no-untyped-call]
     _KEEP.append(library)
     return "schemas-only"
 

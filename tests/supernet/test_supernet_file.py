@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from hwnas.errors import CheckpointError
+from hwnas.errors import CheckpointError, DataError
 from hwnas.supernet.checkpoint import load_sam, save_weights
 from hwnas.supernet.elastic_encoder import ElasticEncoder
 from hwnas.supernet.encoder_order import EncoderOrder, sort_encoder
 from hwnas.supernet.range_calibration import calibrate_ranges
 from hwnas.supernet.sam_model import build_sam
 from hwnas.supernet.sam_supernet import SamSupernet, build
-from hwnas.supernet.supernet_file import hash_weights, write_supernet_file
+from hwnas.supernet.supernet_file import hash_weights, read_supernet_file, write_supernet_file
+from hwnas.workflows.prepare_supernet import prepare_supernet
 from hwnas.workload.sam_geometry import GEOMETRIES
 from hwnas.workload.sam_plan import EncoderPlan
 
@@ -92,3 +95,29 @@ def test_hash_depends_on_names_and_values() -> None:
     assert hash_weights(a) == hash_weights(dict(reversed(a.items())))
     assert hash_weights(a) != hash_weights({"x": torch.ones(2), "z": torch.zeros(3)})
     assert hash_weights(a) != hash_weights({"x": torch.ones(2), "y": torch.ones(3)})
+
+
+def test_preparing_reads_the_training_split_and_leaves_the_embedded_image_out(
+    tmp_path: Path, base: Path
+) -> None:
+    rows = [("4dbbb275960ab9e4", "train"), ("a", "train"), ("b", "train"), ("c", "test")]
+    for folder in ("images", "instances"):
+        (tmp_path / folder).mkdir()
+    for name, _ in rows:
+        pixels = np.random.default_rng(len(name)).integers(0, 255, (40, 30), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{name}.png")
+        Image.fromarray(pixels // 128).save(tmp_path / "instances" / f"{name}.png")
+    lines = ["name,file,split", *(f"{name},{name}.png,{split}" for name, split in rows)]
+    (tmp_path / "split.csv").write_text("\n".join(lines))
+    out = tmp_path / "supernet.safetensors"
+    prepare_supernet(base, data=tmp_path, out=out, exclude=("b",))
+    file = read_supernet_file(out)
+    assert file.notes["images"] == ["a"]
+    assert file.base_weights is not None
+    with pytest.raises(DataError, match="0 images in split 'train'"):
+        prepare_supernet(base, data=tmp_path, out=out, exclude=("a", "b"))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"nothing\.safetensors: no such file.*sam-vit-t"):
+        build(tmp_path / "nothing.safetensors")

@@ -101,7 +101,8 @@ def global_tokens(sam: Any, images: torch.Tensor) -> torch.Tensor:
         mixed = functional.scaled_dot_product_attention(q, k, v)
         x = x + attention.proj(mixed.transpose(1, 2).flatten(2))
         x = x + block.mlp(block.norm2(x))
-    return x.reshape(b, h, w, c)
+    tokens: torch.Tensor = x.reshape(b, h, w, c)
+    return tokens
 
 
 def fused_embedding(sam: Any) -> Embed | None:
