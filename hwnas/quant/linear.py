@@ -97,7 +97,8 @@ class IntegerLinear:
 
     def apply(self, codes: torch.Tensor) -> torch.Tensor:
         """The layer on codes (M, I) int8 that are centered already."""
-        return torch.addcmul(self.bias, integer_matmul(codes, self.weight), self.factor)
+        sums = integer_matmul(codes, self.weight).float()
+        return torch.addcmul(self.bias, sums, self.factor, out=sums)
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,8 @@ class IntegerConv:
         codes = functional.pad(codes, (0, 0, 1, 1, 1, 1))
         windows = codes.unfold(1, _KERNEL, 1).unfold(2, _KERNEL, 1)  # (B, g, g, C, 3, 3)
         columns = windows.permute(0, 1, 2, 4, 5, 3).reshape(b * g * g, _KERNEL**2 * c)
-        sums = integer_matmul(columns, self.weight).view(b, g * g, -1)
-        return torch.addcmul(self.bias, sums, self.factor).view(b, g, g, -1)
+        sums = integer_matmul(columns, self.weight).float().view(b, g * g, -1)
+        return torch.addcmul(self.bias, sums, self.factor, out=sums).view(b, g, g, -1)
 
 
 def integer_conv(

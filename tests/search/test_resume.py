@@ -42,6 +42,7 @@ def go(problem: Problem, folder: RunFolder | None, **options: object):  # type: 
     )
 
 
+@pytest.mark.slow
 def test_killed_at_five_random_moments(killing: ModuleType, tmp_path: Path) -> None:
     expected = killing.search(None).front.to_csv()
     rng = random.Random(5)
