@@ -33,6 +33,11 @@ __all__ = [
 
 _SUPERNET = "hwnas.supernet.sam_supernet:build"
 _RATIOS = (2, 3, 4)
+# 1 - mean cosine of a block's input and output tokens on 64 training images, as `hwnas prepare`
+# measured it for the shipped weights (docs/supernet.md); the supernet file holds the same order.
+_IMPORTANCE_T = (
+    0.814, 0.064, 0.055, 0.020, 0.064, 0.008, 0.002, 0.004, 0.005, 0.010, 0.004, 0.044,
+)  # fmt: skip
 # What a search optimizes where nobody says otherwise; its front is then scored by `iou`.
 _OBJECTIVES = ("embedding_distortion", "latency", "bitops")
 
@@ -168,4 +173,4 @@ def sam_vit_s() -> SearchSpace:
 
 def sam_vit_t() -> SearchSpace:
     """The small SAM that ships with the package: 192 wide, 12 blocks, windows of 8."""
-    return sam_space(GEOMETRIES["sam-vit-t"])
+    return sam_space(GEOMETRIES["sam-vit-t"], importance=dict(enumerate(_IMPORTANCE_T)))

@@ -61,22 +61,33 @@ def find_pairs(folder: str | Path, *, split: str | None = None) -> list[Pair]:
             "(binary) in it; put images and masks of the same stem there"
         )
     images, masks = _by_stem(folder / "images"), _by_stem(marks)
-    problems = [f"  {path.name}: no mask in {marks.name}/" for stem, path in images.items()
-                if stem not in masks]
-    problems += [f"  {marks.name}/{path.name}: no image in images/" for stem, path in masks.items()
-                 if stem not in images]
+    problems = [
+        f"  {path.name}: no mask in {marks.name}/"
+        for stem, path in images.items()
+        if stem not in masks
+    ]
+    problems += [
+        f"  {marks.name}/{path.name}: no image in images/"
+        for stem, path in masks.items()
+        if stem not in images
+    ]
     if not images:
         problems.append(f"  images/: no files ending in {', '.join(SUFFIXES)}")
     rows = _split_rows(folder / "split.csv", images, split, problems)
     if problems:
         raise DataError(
-            f"{folder}: {len(problems)} problems\n" + "\n".join(problems)
+            f"{folder}: {len(problems)} problems\n"
+            + "\n".join(problems)
             + "\ngive every image a mask of the same stem"
         )
     return [
         Pair(
-            stem, images[stem], masks[stem], marks.name == "masks",
-            rows.get(stem, {}).get("kind") or "", rows.get(stem, {}).get("split") or "",
+            stem,
+            images[stem],
+            masks[stem],
+            marks.name == "masks",
+            rows.get(stem, {}).get("kind") or "",
+            rows.get(stem, {}).get("split") or "",
         )
         for stem in sorted(images)
         if split is None or rows[stem]["split"] == split
@@ -110,11 +121,14 @@ def read_pairs(pairs: Sequence[Pair]) -> list[LabeledImage]:
         except DataError as error:
             problems.append(f"  {error}")
     if problems:
-        raise DataError(f"{len(problems)} of {len(pairs)} pairs cannot be used\n"
-                        + "\n".join(problems))
+        raise DataError(
+            f"{len(problems)} of {len(pairs)} pairs cannot be used\n" + "\n".join(problems)
+        )
     if not read:
-        raise DataError("no pairs to read; expected at least one image with a mask, "
-                        "check the folder and the split")
+        raise DataError(
+            "no pairs to read; expected at least one image with a mask, "
+            "check the folder and the split"
+        )
     return read
 
 

@@ -24,13 +24,13 @@ from hwnas.search.result import HistoryPoint, Progress, SearchResult
 from hwnas.search.summary import all_designs, pareto_front
 from hwnas.search.tracking import FrontTracker
 
-__all__ = ["OnGeneration", "Run", "executed_names"]
+__all__ = ["BREAKDOWN_EVALUATIONS", "OnGeneration", "Run", "executed_names"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 OnGeneration = Callable[[Progress], None]
 _STATE_SECONDS = 1.0
-_BREAKDOWN_EVALUATIONS = 2000
+BREAKDOWN_EVALUATIONS = 2000
 
 
 def executed_names(problem: Problem) -> tuple[str, ...]:
@@ -108,7 +108,7 @@ class Run:
         """Evaluate here; costs by part take longer than the costs, so long runs go without."""
         names = executed_names(self._problem)
         models = {c.name: c.model for c in self._problem.columns if c.name in names}
-        breakdown = self._folder is not None and self._budget <= _BREAKDOWN_EVALUATIONS
+        breakdown = self._folder is not None and self._budget <= BREAKDOWN_EVALUATIONS
         return SerialExecutor(models, breakdown=breakdown)
 
     def result(self) -> SearchResult:

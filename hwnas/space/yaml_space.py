@@ -20,10 +20,10 @@ def space_from_yaml(path: str | Path) -> SearchSpace:
         ConfigError: the file cannot be read, or is not a space; lists every problem found.
     """
     # pydantic takes a quarter of a second to import, and most runs read no space from YAML.
-    from pydantic import ValidationError  # noqa: PLC0415
+    from pydantic import ValidationError
 
-    from hwnas.config import config_error, read_yaml  # noqa: PLC0415
-    from hwnas.space.yaml_models import SpaceModel  # noqa: PLC0415
+    from hwnas.config import config_error, read_yaml
+    from hwnas.space.yaml_models import SpaceModel
 
     try:
         model = SpaceModel.model_validate(read_yaml(path))
@@ -46,6 +46,6 @@ def space_from_yaml(path: str | Path) -> SearchSpace:
 
 def yaml_schema() -> dict[str, Any]:
     """Return the JSON schema of a search space in YAML."""
-    from hwnas.space.yaml_models import SpaceModel  # noqa: PLC0415 - see space_from_yaml
+    from hwnas.space.yaml_models import SpaceModel
 
     return SpaceModel.model_json_schema()

@@ -132,7 +132,7 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
             f"{path} holds {type(loaded).__name__} with other things than tensors, expected a "
             "mapping of names to tensors (a state dict); save `model.state_dict()`"
         )
-    return tensors
+    return dict(tensors)
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

@@ -39,9 +39,7 @@ def read_initializers(path: Path) -> dict[str, torch.Tensor]:
             "truncated: copy or download it again"
         ) from error
     # np.array copies: the buffers of a protobuf are read-only
-    tensors = {
-        t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer
-    }
+    tensors = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in graph.initializer}
     return {**tensors, **_linear_weights(graph, tensors)}
 
 

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class TensorCache:
-    """A mapping that forgets the least recently used entries beyond `max_bytes`."""
+    """A mapping that forgets the least recently used entries beyond `max_bytes`; for one thread."""
 
     def __init__(self, *, max_bytes: int) -> None:
         self.max_bytes = max_bytes

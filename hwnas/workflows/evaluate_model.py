@@ -62,8 +62,13 @@ def evaluate_model(
     for resolution in resolutions or (sam.geometry.image_size,):
         for prompt in prompts:
             found = evaluate_images(
-                sam, images, resolution=resolution, prompt=prompt, embed=fused_embedding(sam),
-                max_instances=max_instances, seed=seed,
+                sam,
+                images,
+                resolution=resolution,
+                prompt=prompt,
+                embed=fused_embedding(sam),
+                max_instances=max_instances,
+                seed=seed,
             )
             scores.append(_score(sam.geometry.name, prompt, resolution, images, found))
     return scores

@@ -165,7 +165,7 @@ def _search(folder: RunFolder | None, live: Resolved, watch: Watch) -> SearchRes
         "random": partial(run_random, batch=config.population, **budget),
         "exhaustive": run_exhaustive,
     }
-    executor = make_executor(live, breakdown=folder is not None)
+    executor = make_executor(live, recorded=folder is not None)
     try:
         return runs[config.algorithm](
             live.problem, executor=executor, on_generation=show, folder=folder

@@ -70,7 +70,11 @@ def _request(
     recipe: Recipe,
 ) -> dict[str, Any]:
     request = {
-        "name": name, "data": str(data), "base": str(base), "seed": seed, "minutes": minutes,
+        "name": name,
+        "data": str(data),
+        "base": str(base),
+        "seed": seed,
+        "minutes": minutes,
         "recipe": asdict(recipe),
     }
     return dict(json.loads(json.dumps(request)))

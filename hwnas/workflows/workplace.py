@@ -6,19 +6,23 @@ from typing import Any
 
 from hwnas.config import make_config
 from hwnas.search import Executor, ProcessExecutor, WorkerSpec, Workplace, executed_names
+from hwnas.search.loop import BREAKDOWN_EVALUATIONS
 from hwnas.workflows.resolve import Resolved, resolve
 
 __all__ = ["build_workplace", "make_executor"]
 
 
-def make_executor(live: Resolved, *, breakdown: bool) -> Executor | None:
-    """Return the executor of the configuration; None stands for this process."""
+def make_executor(live: Resolved, *, recorded: bool) -> Executor | None:
+    """Return the executor of the configuration; None stands for this process.
+
+    Costs by block are recorded where there is a run folder (`recorded`) and the run is short.
+    """
     if live.config.executor == "serial":
         return None
     spec = WorkerSpec(
         {"config": live.config.model_dump(mode="json")},
         builder="hwnas.workflows.workplace:build_workplace",
-        breakdown=breakdown,
+        breakdown=recorded and live.config.max_evaluations <= BREAKDOWN_EVALUATIONS,
     )
     return ProcessExecutor(spec, executed_names(live.problem), workers=live.config.workers)
 

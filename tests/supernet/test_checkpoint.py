@@ -34,8 +34,10 @@ def test_plain_weights_survive_the_round_trip(tmp_path: Path) -> None:
     path = save_weights(tmp_path / "m.safetensors", sam.state_dict(), metadata={"geometry": "x"})
     assert read_metadata(path) == {"geometry": "x"}
     again = load_sam(path, TINY)
-    assert all(torch.equal(a, b) for a, b in zip(
-        sam.state_dict().values(), again.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(sam.state_dict().values(), again.state_dict().values(), strict=True)
+    )
     assert not list(tmp_path.glob("*.part"))
 
 

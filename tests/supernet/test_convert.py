@@ -47,12 +47,20 @@ def backbone(
     }
     for i in range(depth):
         shapes = {
-            "norm1.weight": (dim,), "norm1.bias": (dim,),
-            "attn.qkv.weight": (3 * dim, dim), "attn.qkv.bias": (3 * dim,),
-            "attn.proj.weight": (dim, dim), "attn.proj.bias": (dim,), "ls1.gamma": (dim,),
-            "norm2.weight": (dim,), "norm2.bias": (dim,),
-            "mlp.fc1.weight": (4 * dim, dim), "mlp.fc1.bias": (4 * dim,),
-            "mlp.fc2.weight": (dim, 4 * dim), "mlp.fc2.bias": (dim,), "ls2.gamma": (dim,),
+            "norm1.weight": (dim,),
+            "norm1.bias": (dim,),
+            "attn.qkv.weight": (3 * dim, dim),
+            "attn.qkv.bias": (3 * dim,),
+            "attn.proj.weight": (dim, dim),
+            "attn.proj.bias": (dim,),
+            "ls1.gamma": (dim,),
+            "norm2.weight": (dim,),
+            "norm2.bias": (dim,),
+            "mlp.fc1.weight": (4 * dim, dim),
+            "mlp.fc1.bias": (4 * dim,),
+            "mlp.fc2.weight": (dim, 4 * dim),
+            "mlp.fc2.bias": (dim,),
+            "ls2.gamma": (dim,),
         }
         weights.update({f"blocks.{i}.{k}": random(*shape) for k, shape in shapes.items()})
     return weights
@@ -123,7 +131,8 @@ def test_agreement_is_high_for_smooth_images_and_one_per_patch() -> None:
     sam = build_sam(SMALL)
     load_converted(sam, convert_encoder(weights, SMALL), source="test")
     image = functional.interpolate(
-        torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)), (64, 64),
+        torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)),
+        (64, 64),
         mode="bicubic",
     )[0]
     cosines = patch_cosines(weights, sam, [image, image])

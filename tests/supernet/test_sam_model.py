@@ -13,7 +13,12 @@ from hwnas.supernet.torchvision_shim import ensure_torchvision
 from hwnas.workload.sam_geometry import GEOMETRIES
 
 TINY = replace(
-    GEOMETRIES["sam-vit-t"], dim=64, depth=4, heads=2, global_blocks=(1, 3), window=4,
+    GEOMETRIES["sam-vit-t"],
+    dim=64,
+    depth=4,
+    heads=2,
+    global_blocks=(1, 3),
+    window=4,
     resolutions=(64, 128),
 )
 
@@ -44,7 +49,9 @@ def test_every_parameter_has_its_stock_key(name: str) -> None:
     )
     assert not any("cls_token" in key for key in state)
     assert {key.split(".")[0] for key in state} == {
-        "image_encoder", "prompt_encoder", "mask_decoder",
+        "image_encoder",
+        "prompt_encoder",
+        "mask_decoder",
     }
 
 

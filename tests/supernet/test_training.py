@@ -81,6 +81,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_data(root / "data"), write_backbone(root / "backbone.safetensors")
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
     sources: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,9 +106,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
     cut = tmp_path / "cut"
     for attempt in range(3):
         try:
-            train_model(
-                "sam-vit-t", data=data, base=base, out=cut, recipe=TINY, resume=attempt > 0
-            )
+            train_model("sam-vit-t", data=data, base=base, out=cut, recipe=TINY, resume=attempt > 0)
         except KeyboardInterrupt:
             continue
     for name in ("sam_vit_s.safetensors", "sam_vit_t.safetensors"):

@@ -15,6 +15,9 @@ DEVICE = "jetson-orin"
 OWN_SPACE = "sam-vit-t"
 OTHER_SPACES = [name for name in search_spaces.names() if name != OWN_SPACE]
 
+# How a cost model of quality refuses a space that has no supernet, or none that ships.
+NO_WEIGHTS = ("raises CheckpointError", "needs a supernet and none was given")
+
 
 @pytest.mark.parametrize("name", search_spaces.names())
 def test_search_space_keeps_its_promises(name: str) -> None:
@@ -36,7 +39,7 @@ def test_cost_models_keep_their_promises_on_other_spaces(space: str) -> None:
         except CostError:
             continue  # it needs a supernet, or genes, that this space does not have
         found = check_cost_model(model, context, n=2)
-        if not any("CheckpointError" in line for line in found):  # weights that do not ship
+        if not any(words in line for line in found for words in NO_WEIGHTS):
             findings[name] = found
     assert "bitops" in findings
     assert not any(findings.values()), findings

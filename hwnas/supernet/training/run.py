@@ -85,14 +85,22 @@ def train_head(
     sam = build_sam(geometry)
     load_converted(sam, convert_encoder(weights, geometry), source=str(base))
     prime_prompting(
-        sam, position_scale=recipe.position_scale, sharpness=recipe.sharpness,
+        sam,
+        position_scale=recipe.position_scale,
+        sharpness=recipe.sharpness,
         kind_scale=recipe.kind_scale,
     )
     gain = weights["norm.weight"]
     cached = [
         cache_views(
-            sam, gain, images[:: part.every], run.out / "cache",
-            resolution=part.resolution, number=number, crop=part.crop, seed=run.seed,
+            sam,
+            gain,
+            images[:: part.every],
+            run.out / "cache",
+            resolution=part.resolution,
+            number=number,
+            crop=part.crop,
+            seed=run.seed,
         )
         for part in recipe.cached_views
         for number in range(part.count)

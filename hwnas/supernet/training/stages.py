@@ -41,7 +41,10 @@ def head_stage(
     def loss(mix: Mix, rng: np.random.Generator) -> Mapping[str, torch.Tensor]:
         views, features = _draw(cached, mix, rng)
         batch = batch_of(
-            views, rng, prompts=mix.prompts, min_pixels=recipe.min_pixels,
+            views,
+            rng,
+            prompts=mix.prompts,
+            min_pixels=recipe.min_pixels,
             box_jitter=recipe.box_jitter,
         )
         embedding = sam.image_encoder.neck(features.permute(0, 3, 1, 2))
@@ -97,13 +100,19 @@ def end_to_end_stage(
         crop = 0.6 if mix.resolution <= 256 else 0.35
         views = [
             draw_view(
-                images[row], mix.resolution, rng, crop=crop,
+                images[row],
+                mix.resolution,
+                rng,
+                crop=crop,
                 recolor=bool(rng.random() < recipe.recolored),
             )
             for row in rows
         ]
         batch = batch_of(
-            views, rng, prompts=mix.prompts, min_pixels=recipe.min_pixels,
+            views,
+            rng,
+            prompts=mix.prompts,
+            min_pixels=recipe.min_pixels,
             box_jitter=recipe.box_jitter,
         )
         embedding = encode(sam, batch.images)
@@ -158,7 +167,11 @@ def _validation(
         for resolution in recipe.validate_at:
             for prompt in ("box", "point"):
                 scores = evaluate_images(
-                    sam, images, resolution=resolution, prompt=prompt, embed=embed,
+                    sam,
+                    images,
+                    resolution=resolution,
+                    prompt=prompt,
+                    embed=embed,
                     max_instances=12,
                 )
                 key = f"val_iou_{prompt}_{resolution}"
