@@ -23,7 +23,7 @@ from hwnas.data.folder import LabeledImage
 from hwnas.data.scores import mean_with_error
 from hwnas.data.transforms import preprocess
 from hwnas.errors import CostError
-from hwnas.space import Arch
+from hwnas.space import Arch, Archs
 from hwnas.supernet.distortion import ChannelNoise, resize_embedding, valid_part
 
 __all__ = ["EmbeddingDistortion"]
@@ -59,7 +59,8 @@ class EmbeddingDistortion:
 
     def estimate(self, archs: Sequence[Arch]) -> CostBatch:
         """Return the ratios with one standard error over images."""
-        scores = [mean_with_error(self._ratios(arch)) for arch in archs]
+        own = Archs.of(self._context.space, archs)
+        scores = [mean_with_error(self._ratios(arch)) for arch in own]
         return CostBatch.of_means(
             scores,
             fidelity="proxy",

@@ -18,7 +18,7 @@ from hwnas.cost import CostBatch, CostContext, Direction
 from hwnas.data.folder import LabeledImage
 from hwnas.data.scores import mean_with_error
 from hwnas.errors import CostError
-from hwnas.space import Arch
+from hwnas.space import Arch, Archs
 from hwnas.supernet.evaluation import PromptKind, evaluate_images
 
 __all__ = ["Iou"]
@@ -61,7 +61,7 @@ class Iou:
 
     def estimate(self, archs: Sequence[Arch]) -> CostBatch:
         """Return the means with one standard error to either side."""
-        scores = [self._score(arch) for arch in archs]
+        scores = [self._score(arch) for arch in Archs.of(self._context.space, archs)]
         return CostBatch.of_means(
             scores,
             fidelity="measured",

@@ -67,7 +67,7 @@ def _prepare(
     base: Annotated[str, typer.Argument(help="Model name or checkpoint.")],
     data: Data,
     out: Annotated[Path, typer.Option(help="Supernet file to write (.safetensors).")],
-    images: Annotated[int, typer.Option(help="Images to calibrate on.")] = 64,
+    images: Annotated[int, typer.Option(help="Images to calibrate on.")] = 32,
     exclude: Annotated[
         list[str] | None, typer.Option(help="Image to leave out, by name; repeatable.")
     ] = None,

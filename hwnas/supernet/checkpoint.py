@@ -69,7 +69,7 @@ def asset_path(name: str) -> Path:
         shipped = sorted(p.stem.replace("_", "-") for p in _ASSETS.glob("sam_vit_?.safetensors"))
         raise CheckpointError(
             f"{name}: no weights are shipped under this name (shipped: {', '.join(shipped)}); "
-            "give the path of a checkpoint"
+            "give a checkpoint, to a search as --supernet FILE"
         )
     return path
 

@@ -17,7 +17,10 @@ from pathlib import Path
 import pytest
 
 HWNAS = str(Path(sys.executable).with_name("hwnas"))
-REAL = ["--device", "jetson-orin", "--max-evaluations", "60", "--population", "20"]
+REAL = [
+    "--device", "jetson-orin", "--max-evaluations", "60", "--population", "20",
+    "--set", "freeze.resolution=256",
+]  # fmt: skip
 TOY = ["--space", "toy", "--max-evaluations", "3000", "--population", "20"]
 
 

@@ -10,13 +10,17 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from hwnas.errors import ConfigError, RunError
+from hwnas.errors import CheckpointError, ConfigError, DataError, RunError
 from hwnas.supernet.checkpoint import load_sam, read_tensors
 from hwnas.supernet.sam_model import build_sam, encode
 from hwnas.supernet.training.dense import dense_loss, dense_targets
 from hwnas.supernet.training.losses import embedding_loss, mask_losses
 from hwnas.supernet.training.recipe import CachedSet, Mix, Recipe, StageRecipe
 from hwnas.supernet.training.selection import select_weights
+from hwnas.workflows.convert import convert_model
+from hwnas.workflows.draw_masks import draw_masks
+from hwnas.workflows.evaluate_model import evaluate_baselines, evaluate_model
+from hwnas.workflows.pack import pack_model
 from hwnas.workflows.train import train_model
 from hwnas.workload.sam_geometry import GEOMETRIES
 
@@ -162,3 +166,51 @@ def test_selected_weights_are_those_of_evenly_spaced_channels() -> None:
     keys = own.attn.qkv.weight[192:256]  # the first head's keys
     assert torch.equal(keys, source.attn.qkv.weight[384:448, ::2])
     assert encode(small, torch.zeros(1, 3, 64, 64)).shape == (1, 256, 4, 4)
+
+
+def test_the_shipped_head_fits_a_converted_backbone(
+    sources: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _, base = sources
+    done = convert_model("sam-vit-s", base=base, out=tmp_path / "s.safetensors")
+    assert done.agreement is None
+    assert load_sam(done.path).geometry is GEOMETRIES["sam-vit-s"]
+    head = pack_model(done.path, out=tmp_path / "head.safetensors", head_only=True)
+    assert head.stat().st_size < 6_000_000
+    assert not any(".blocks." in key for key in read_tensors(head))
+
+    with pytest.raises(CheckpointError, match="expected a head only"):
+        convert_model("sam-vit-s", base=base, out=tmp_path / "x.safetensors", head=done.path)
+    with pytest.raises(ConfigError, match=r"ends in \.safetensors"):
+        convert_model("sam-vit-s", base=base, out=tmp_path / "x.pth")
+    with pytest.raises(ConfigError, match="same file"):
+        pack_model(head, out=head)
+
+
+def test_the_shipped_model_segments_the_embedded_picture() -> None:
+    """A floor, far above chance (the mean nucleus covers a thousandth of the picture)."""
+    box, point = evaluate_model("sam-vit-t", max_instances=24, seed=0)
+    assert (box.images, box.objects, box.resolution) == (1, 24, 512)
+    assert box.error is None
+    assert box.iou > 0.4
+    assert point.iou > 0.35
+
+
+def test_baselines_score_every_object_of_the_embedded_picture() -> None:
+    otsu, box = evaluate_baselines()
+    assert otsu.objects == box.objects == 125
+    assert otsu.iou == pytest.approx(0.7125, abs=0.001)
+    assert box.iou == pytest.approx(0.7265, abs=0.001)
+
+
+def test_mask_pictures_are_written_for_known_names_only(
+    sources: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data, _ = sources
+    path = draw_masks(
+        "sam-vit-t", data=data, names=["im0", "im3"], out=tmp_path / "m.png", resolution=128
+    )
+    with Image.open(path) as picture:
+        assert picture.width == 3 * 200 + 2 * 4
+    with pytest.raises(DataError, match="has no image im9"):
+        draw_masks("sam-vit-t", data=data, names=["im9"], out=tmp_path / "n.png")
