@@ -34,7 +34,14 @@ def _search(
     ] = None,
     space: Space = None,
     device: Device = None,
-    supernet: Annotated[str | None, typer.Option(help="Trained supernet file.")] = None,
+    supernet: Annotated[
+        str | None,
+        typer.Option(
+            "--supernet",
+            "--checkpoint",
+            help="Supernet file, or a SAM checkpoint (then in full precision only).",
+        ),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Folder of images and masks.")] = None,
     objective: Annotated[
         list[str] | None,

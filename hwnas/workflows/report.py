@@ -35,7 +35,7 @@ _FIDELITY = {
     "analytic": "an exact count",
     "estimated": "estimated (no measurements yet)",
     "predicted": "predicted (calibrated on measurements)",
-    "proxy": "proxy (not a quality in real units)",
+    "proxy": "a proxy (not a quality in real units)",
 }
 
 

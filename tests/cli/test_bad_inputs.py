@@ -162,7 +162,7 @@ CASES = [
          write("board.yaml", "id: board\nname: Board\nkind: gpu\nbandwith_gbps: 3\n")),
     Case("space file with two problems", ["search", "--space", "./space.yaml"], 2,
          ("problems",),
-         write("space.yaml", "name: x\nchoices:\n  - ordinl: width\n    options: [3, 2]\nlink: []\n")),
+         write("space.yaml", "name: x\nlink: []\nchoices:\n  - ordinl: width\n")),
     Case("truncated checkpoint", [*SAM, "--supernet", "cut.safetensors"], 2,
          ("cut.safetensors",), write("cut.safetensors", "\x10\0\0\0")),
     Case("checkpoint of another shape", [*SAM, "--space", "sam-vit-b", "--supernet", "small.pth"],
