@@ -143,7 +143,7 @@ class Registry:
 
     def _unknown(self, spec: str) -> str:
         near = get_close_matches(spec, self.names(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         return (
             f"no {self.kind} is called {spec!r}{hint} Known: {', '.join(self.names()) or 'none'}. "
             f"A file is given as ./my_{self.kind.replace(' ', '_')}.py[:Name], "

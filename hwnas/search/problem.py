@@ -92,7 +92,7 @@ class Problem:
 
 def _unknown_name(what: str, name: str, names: tuple[str, ...]) -> str:
     near = get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     return (
         f"{what}: no cost model called {name!r} is evaluated{hint} Evaluated: {', '.join(names)}; "
         f"add it with --cost {name}"

@@ -164,7 +164,7 @@ class _Models:
         for name in self.config.options:
             if name not in self.by_spec and not self.failed:
                 near = get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = f"; did you mean {near[0]!r}?" if near else "."
                 self.problems.found.append(
                     ConfigError(
                         f"options.{name}: this search has no cost model of that name{hint} "

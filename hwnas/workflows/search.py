@@ -23,6 +23,7 @@ from hwnas.search import (
 )
 from hwnas.space import SearchSpace
 from hwnas.workflows.inputs import input_hashes
+from hwnas.workflows.preflight import check_weights_and_data
 from hwnas.workflows.report import write_run_report
 from hwnas.workflows.rescoring import Rescored, rescore
 from hwnas.workflows.resolve import Resolved, evaluations_of, resolve
@@ -123,6 +124,7 @@ def resume_search(path: Path, *, watch: Watch | None = None) -> Outcome:
 
 
 def _run(live: Resolved, out: Path | None, watch: Watch, *, command: str | None = None) -> Outcome:
+    check_weights_and_data(live)
     if out is None:
         return _run_in(None, live, watch)
     with RunFolder.create(

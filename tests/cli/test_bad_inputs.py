@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -272,6 +273,9 @@ def main(path: str) -> None:
 
 def row(name: str, arguments: list[str], code: int, message: str) -> str:
     command = "hwnas " + " ".join(arguments).replace(" ".join(TOY), "search …").replace("|", "\\|")
+    for path, word in ((tempfile.gettempdir(), "/tmp"), (str(Path(__file__).parents[2]), "…")):
+        message = message.replace(path, word)
+    message = re.sub(r"/tmp/tmp\w+/", "", message)
     text = message.strip().replace("|", "\\|").replace("\n", "<br>").replace("  ", "&nbsp; ")
     return f"| {name} | `{command}` | {code} | {text} |"
 
