@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas import registry
 from hwnas.cost.context import CostContext
 from hwnas.cost.model import CostModel
 from hwnas.errors import CostError, PluginError
+from hwnas.registry import cost_models
 
 if TYPE_CHECKING:
     from hwnas.space import Arch
@@ -30,7 +30,7 @@ def build(spec: object, context: CostContext, **options: Any) -> CostModel:
             broken promises are named.
     """
     label = spec if isinstance(spec, str) else getattr(spec, "__qualname__", repr(spec))
-    plugin = registry.cost_models.load(spec) if isinstance(spec, str) else spec
+    plugin = cost_models.load(spec) if isinstance(spec, str) else spec
     model = plugin
     if inspect.isclass(plugin) or not hasattr(plugin, "evaluate"):
         if not callable(plugin):

@@ -9,8 +9,6 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Final
 
-import hwnas
-
 __all__ = ["ENTRY_POINT_GROUP", "Place", "places"]
 
 logger = logging.getLogger(__name__)
@@ -39,7 +37,7 @@ def places() -> tuple[Place, ...]:
     A folder that appears twice (working inside our repository, `./devices` is the built-in one) is
     kept once, in its last place.
     """
-    built_in = Place("built-in", Path(hwnas.__file__).resolve().parent.parent / "devices")
+    built_in = Place("built-in", Path(__file__).resolve().parents[2] / "devices")
     announced = [_announced(point) for point in sorted(entry_points(group=ENTRY_POINT_GROUP))]
     found = (Place("./devices", Path.cwd() / "devices"), *announced, built_in)
     last = {place.folder.resolve(): place for place in found if place.folder is not None}

@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from hwnas import device as devices
 from hwnas.cost import CostContext, CostModel, build
+from hwnas.device import find
 from hwnas.search.outcomes import Outcomes
 from hwnas.search.pricing import price
 from hwnas.space import SearchSpace, load_space
@@ -106,7 +106,7 @@ def build_workplace(
 ) -> Workplace:
     """Build what `WorkerSpec.of` describes."""
     live = load_space(space, restrict=restrict)
-    profile = devices.find(device) if device else None
+    profile = find(device) if device else None
     context = CostContext(space=live, device=profile, seed=seed)
     return Workplace(live, {m["name"]: build(m["spec"], context, **m["options"]) for m in models})
 
