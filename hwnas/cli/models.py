@@ -27,9 +27,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _convert(
-    base: Annotated[Path, typer.Argument(help="DINOv2-layout .safetensors or .onnx file.")],
+    name: Annotated[str, typer.Argument(help="Model to build: sam-vit-s.")],
+    base: Annotated[Path, typer.Option(help="DINOv2-layout .safetensors, .pth or .onnx file.")],
     out: Annotated[Path, typer.Option(help="File to write (.safetensors).")],
-    name: Annotated[str, typer.Option(help="Model to build.")] = "sam-vit-s",
     head: Annotated[
         Path | None, typer.Option(help="Neck and decoder; the shipped ones by default.")
     ] = None,
