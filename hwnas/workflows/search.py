@@ -12,6 +12,7 @@ from typing import Any
 from hwnas.config import SearchConfig, make_config
 from hwnas.cost import CostModel
 from hwnas.device import DeviceProfile
+from hwnas.errors import Interrupted
 from hwnas.records import RunFolder
 from hwnas.search import (
     ParetoFront,
@@ -138,6 +139,15 @@ def _run(live: Resolved, out: Path | None, watch: Watch, *, command: str | None 
 
 
 def _run_in(folder: RunFolder | None, live: Resolved, watch: Watch) -> Outcome:
+    """Search, score, report; Ctrl-C outside the search itself says how to go on as well."""
+    try:
+        return _steps(folder, live, watch)
+    except KeyboardInterrupt as error:
+        saved = f"continue with: hwnas resume {folder.path}" if folder else "nothing was saved"
+        raise Interrupted(f"interrupted; {saved}") from error
+
+
+def _steps(folder: RunFolder | None, live: Resolved, watch: Watch) -> Outcome:
     for remark in live.remarks:
         watch.remark(remark)
     result = _search(folder, live, watch)
