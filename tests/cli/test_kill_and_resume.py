@@ -37,8 +37,18 @@ TOY = ["--space", "toy", "--max-evaluations", "3000", "--population", "20"]
 def search(arguments: list[str], run: Path) -> subprocess.Popen[str]:
     command = [HWNAS, "search", *arguments, "--quiet", "--out", str(run)]
     return subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=run.parent
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=run.parent,
+        preexec_fn=_heed_ctrl_c,  # noqa: PLW1509 - no threads here
     )
+
+
+def _heed_ctrl_c() -> None:
+    """A job that a shell put into the background ignores Ctrl-C, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def undisturbed(arguments: list[str], run: Path) -> None:
