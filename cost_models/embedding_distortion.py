@@ -45,6 +45,7 @@ class EmbeddingDistortion:
     unit = "NSR"
     direction: Direction = "min"
     fidelity = "proxy"
+    needs = ("supernet", "data")
 
     def __init__(self, context: CostContext, *, max_images: int = 8) -> None:
         if max_images < 1:

@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.cost import CostBatch, CostContext, Direction
-from hwnas.data.folder import LabeledImage
-from hwnas.data.scores import mean_with_error
+from hwnas.data.scores import mean_of_images
 from hwnas.errors import CostError
 from hwnas.space import Arch, Archs
-from hwnas.supernet.evaluation import PromptKind, evaluate_images
+from hwnas.supernet.evaluation import Evaluator, PromptKind
 
 __all__ = ["Iou"]
 
@@ -42,6 +41,7 @@ class Iou:
     name = "iou"
     unit = "IoU"
     direction: Direction = "max"
+    needs = ("supernet", "data")
 
     def __init__(
         self, context: CostContext, *, prompt: PromptKind = "box", max_prompts: int = 32,
@@ -54,6 +54,15 @@ class Iou:
             raise CostError(f"{self.name}: " + "; ".join(problems))
         self._context, self._prompt = context, prompt
         self._max_prompts, self._max_images = max_prompts, max_images
+        self._evaluator: Evaluator | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_evaluator": None}  # a worker prepares its own
+
+    @property
+    def note(self) -> str:
+        """What belongs to the number."""
+        return f"{self._prompt} prompts, at most {self._max_images} images"
 
     def evaluate(self, archs: Sequence[Arch]) -> Float:
         """Return the mean IoU of each arch, shape (n,)."""
@@ -71,23 +80,16 @@ class Iou:
         )
 
     def _score(self, arch: Arch) -> tuple[float, float | None]:
-        supernet = self._supernet()
-        of_images = evaluate_images(
-            supernet.sam,
-            self._images(),
-            resolution=supernet.resolution(arch),
-            prompt=self._prompt,
-            embed=partial(supernet.embed, arch=arch),
-            max_instances=self._max_prompts,
-            seed=self._context.seed,
-        )
-        if len(of_images) == 1:
-            return mean_with_error(of_images[0].tolist())
-        return mean_with_error([float(scores.mean()) for scores in of_images])
-
-    def _images(self) -> Sequence[LabeledImage]:
-        images: Sequence[LabeledImage] = self._context.require("data", by=self.name)
-        return images[: self._max_images]
-
-    def _supernet(self) -> Any:
-        return self._context.require("supernet", by=self.name)
+        supernet = self._context.require("supernet", by=self.name)
+        if self._evaluator is None:
+            images = self._context.require("data", by=self.name)
+            self._evaluator = Evaluator.of(
+                supernet.sam,
+                images[: self._max_images],
+                prompts=[self._prompt],
+                max_instances=self._max_prompts,
+                seed=self._context.seed,
+            )
+        embed = partial(supernet.embed, arch=arch)
+        of_images = self._evaluator.score(embed, supernet.resolution(arch))[self._prompt]
+        return mean_of_images([scores.iou for scores in of_images])

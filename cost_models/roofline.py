@@ -57,6 +57,7 @@ class Roofline:
     unit = "ms"
     direction: Direction = "min"
     fidelity = "estimated"
+    needs = ("device",)
 
     def __init__(self, context: CostContext, *, prompts: int = 1) -> None:
         runs = decoder_runs("system", prompts, by=self.name)
@@ -93,6 +94,7 @@ class Energy:
     unit = "mJ"
     direction: Direction = "min"
     fidelity = "estimated"
+    needs = ("device",)
 
     def __init__(self, context: CostContext, *, prompts: int = 1) -> None:
         runs = decoder_runs("system", prompts, by=self.name)

@@ -44,6 +44,10 @@ class RunError(HwnasError):
     """A run folder exists already, cannot be written, or cannot be resumed."""
 
 
+class TrainingError(HwnasError):
+    """A training run does not get on: its gradients are not finite."""
+
+
 class InfeasibleError(HwnasError):
     """No design meets the limits; the message names the best value seen."""
 

@@ -12,10 +12,13 @@ of qkv, proj, lin1, lin2 `w_bits` and `a_bits` (of that layer's input).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from hwnas.space import Arch, Constraint, SearchSpace, ordinal, repeat, require
 from hwnas.space.declarations import Declaration
+from hwnas.space.derived import WITH_AXES
 from hwnas.workload.layers import Workload
 from hwnas.workload.sam import FULL_GRID, GEOMETRIES, LINEARS, SamGeometry, encoder_layers, plan_of
 from hwnas.workload.sam_decoder import mask_decoder_layers, prompt_encoder_layers
@@ -38,8 +41,9 @@ _RATIOS = (2, 3, 4)
 _IMPORTANCE_T = (
     0.829, 0.065, 0.057, 0.020, 0.058, 0.007, 0.002, 0.004, 0.005, 0.010, 0.004, 0.043,
 )  # fmt: skip
-# What a search optimizes where nobody says otherwise; its front is then scored by `iou`.
-_OBJECTIVES = ("embedding_distortion", "latency", "bitops")
+# What a search optimizes where nobody says otherwise; its front is then scored by `iou`. Quality is
+# predicted where there are evaluated subnets to learn from, or pictures or weights of the user's.
+_OBJECTIVES = (("quality", "embedding_distortion"), "latency", "bitops")
 
 
 def sam_space(
@@ -88,9 +92,50 @@ def sam_space(
         slots=sam_slots(geometry, axes, decoder_bits),
         lower=partial(_lower, geometry=geometry, decoder_bits=decoder_bits),
         supernet=_SUPERNET,
-        extras={"objectives": _OBJECTIVES, "rescore": "iou"},
+        extras=_extras(
+            _WithAxes(
+                geometry,
+                tuple(bits),
+                tuple(attn_bits),
+                tuple((importance or {}).items()),
+                dims,
+                token_grid,
+                decoder_bits,
+            )
+        ),
         description=f"SAM image encoder, {geometry.dim} wide, {geometry.depth} blocks",
     )
+
+
+def _extras(grow: _WithAxes) -> dict[str, Any]:
+    axes = {"optional_axes": ("token_grid", "dim"), WITH_AXES: grow}
+    return {"objectives": _OBJECTIVES, "rescore": "iou", **axes}
+
+
+@dataclass(frozen=True)
+class _WithAxes:
+    """Builds the same space with optional axes added to those that it has."""
+
+    geometry: SamGeometry
+    bits: tuple[int, ...]
+    attn_bits: tuple[int, ...]
+    importance: tuple[tuple[int, float], ...]
+    dims: Sequence[int]
+    token_grid: bool
+    decoder_bits: int
+
+    def __call__(self, axes: Sequence[str]) -> SearchSpace:
+        dims = tuple(self.dims) or (_narrower(self.geometry) if "dim" in axes else ())
+        return sam_space(
+            self.geometry, bits=self.bits, attn_bits=self.attn_bits,
+            importance=dict(self.importance), token_grid=self.token_grid or "token_grid" in axes,
+            dims=dims, decoder_bits=self.decoder_bits,
+        )  # fmt: skip
+
+
+def _narrower(geometry: SamGeometry) -> tuple[int, ...]:
+    """Ten and eleven twelfths of the width in steps of 16 channels: 640 and 704 of 768."""
+    return tuple(round(geometry.dim * part / 12 / 16) * 16 for part in (10, 11))
 
 
 def keep_order(

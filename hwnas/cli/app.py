@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from hwnas.cli import bench, devices, inspection, models, plugins, runs, search
+from hwnas.cli import (
+    bench,
+    devices,
+    evaluation,
+    inspection,
+    models,
+    plugins,
+    runs,
+    search,
+    study,
+    training,
+)
 
 __all__ = ["app"]
 
@@ -46,7 +57,11 @@ search.add_to(app)
 runs.add_to(app)
 inspection.add_to(app)
 models.add_to(app)
+evaluation.add_to(app)
+training.add_to(app)
 app.add_typer(devices.app, name="devices")
+app.add_typer(plugins.adapters, name="adapters")
 app.add_typer(plugins.costs, name="costs")
 app.add_typer(plugins.spaces, name="spaces")
+app.add_typer(study.app, name="study")
 app.add_typer(bench.app, name="bench")

@@ -50,3 +50,28 @@ def _search(
         baseline_evaluations=baseline_evaluations,
     )
     print_json(rows) if json_ else print_table(rows)
+
+
+@app.command("training")
+def _training(
+    space: Space = "sam-vit-b",
+    ways: Annotated[
+        str, typer.Option(help="multiplex, selective, shared, none, qfa; ratios are to the last.")
+    ] = "multiplex,qfa,none",
+    resolution: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 448,
+    images: Annotated[int, typer.Option(help="Images a step.")] = 1,
+    steps: Annotated[int, typer.Option(help="Timed steps; the median is printed.")] = 3,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Recompute each block in backward.")
+    ] = False,
+    torch_device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    json_: Json = False,
+) -> None:
+    """Peak memory and seconds of a training step, by what is trained."""
+    from hwnas.workflows.bench_training import bench_training
+
+    rows = bench_training(
+        space, ways=[w.strip() for w in ways.split(",")], resolution=resolution, images=images,
+        steps=steps, checkpoint_blocks=recompute, device=torch_device,
+    )  # fmt: skip
+    print_json(rows) if json_ else print_table(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["complete_cost", "complete_device", "complete_space"]
+__all__ = ["complete_adapter", "complete_cost", "complete_device", "complete_space"]
 
 
 def complete_device(incomplete: str) -> list[str]:
@@ -11,6 +11,13 @@ def complete_device(incomplete: str) -> list[str]:
 
     names = [name for row in listing() for name in (row.id, *row.aliases)]
     return sorted(name for name in names if name.startswith(incomplete))
+
+
+def complete_adapter(incomplete: str) -> list[str]:
+    """Registered adapters that begin with what was typed."""
+    from hwnas.registry import adapters
+
+    return [name for name in adapters.names() if name.startswith(incomplete)]
 
 
 def complete_cost(incomplete: str) -> list[str]:

@@ -8,7 +8,7 @@ import yaml
 
 from hwnas.errors import ConfigError
 
-__all__ = ["with_limits", "with_settings"]
+__all__ = ["with_limits", "with_recipe_settings", "with_settings"]
 
 
 def with_limits(
@@ -45,3 +45,21 @@ def with_settings(content: dict[str, object], settings: Sequence[str]) -> dict[s
         )
     extra = {k: v for k, v in (("options", options), ("freeze", freeze)) if v}
     return {**content, **extra}
+
+
+def with_recipe_settings(
+    given: Mapping[str, object | None], settings: Sequence[str]
+) -> dict[str, object]:
+    """The changed keys of a recipe, from options and `--set KEY=VALUE`; dots reach inside.
+
+    Raises:
+        ConfigError: naming every setting of another form.
+    """
+    changed = {key: value for key, value in given.items() if value is not None}
+    wrong = [setting for setting in settings if not setting.partition("=")[1]]
+    if wrong:
+        raise ConfigError(f"--set {', '.join(wrong)}: expected KEY=VALUE, as adapter.rank=4")
+    for setting in settings:
+        key, _, text = setting.partition("=")
+        changed[key] = yaml.safe_load(text)
+    return changed

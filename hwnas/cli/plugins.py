@@ -1,4 +1,4 @@
-"""`hwnas costs list|show|check` and `hwnas spaces list|show|check`."""
+"""`hwnas costs|spaces|adapters list|show|check`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ from typing import Annotated
 
 import typer
 
-from hwnas.cli.completion import complete_cost, complete_device, complete_space
+from hwnas.cli.completion import (
+    complete_adapter,
+    complete_cost,
+    complete_device,
+    complete_space,
+)
 from hwnas.cli.output import print_json, print_table
 
-__all__ = ["costs", "spaces"]
+__all__ = ["adapters", "costs", "spaces"]
 
 costs = typer.Typer(help="Cost models: built in, in a file, or in a package.", no_args_is_help=True)
 spaces = typer.Typer(
     help="Search spaces: built in, in a file, or in a package.", no_args_is_help=True
 )
+
+adapters = typer.Typer(help="Adapters: built in, in a file, or in a package.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CostSpec = Annotated[
@@ -26,6 +33,10 @@ SpaceSpec = Annotated[
     typer.Argument(
         help="Name, ./file.py[:Name], ./file.yaml or pkg.mod:Name.", autocompletion=complete_space
     ),
+]
+AdapterSpec = Annotated[
+    str,
+    typer.Argument(help="Name, ./file.py[:Name] or pkg.mod:Name.", autocompletion=complete_adapter),
 ]
 OnSpace = Annotated[
     str, typer.Option("--space", help="Space to try it on.", autocompletion=complete_space)
@@ -84,6 +95,30 @@ def _check_space(spec: SpaceSpec) -> None:
     from hwnas.testing import check_space_spec
 
     _report(spec, check_space_spec(spec))
+
+
+@adapters.command("list")
+def _list_adapters(json_: Json = False) -> None:
+    """List the adapters that a training recipe accepts by name."""
+    from hwnas.workflows.plugins import list_adapters
+
+    _print(list_adapters(), json_)
+
+
+@adapters.command("show")
+def _show_adapter(spec: AdapterSpec, json_: Json = False) -> None:
+    """Show what an adapter does to a weight and its options."""
+    from hwnas.workflows.plugins import show_adapter
+
+    _print(show_adapter(spec), json_)
+
+
+@adapters.command("check")
+def _check_adapter(spec: AdapterSpec) -> None:
+    """Run the public contract kit on an adapter; exit code 2 where a promise is broken."""
+    from hwnas.testing.adapters import check_adapter
+
+    _report(spec, check_adapter(spec))
 
 
 def _print(rows: list[dict[str, object]], as_json: bool) -> None:

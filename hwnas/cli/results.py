@@ -23,9 +23,13 @@ def print_front(outcome: Outcome, *, as_json: bool) -> None:
     print_table(front_table(outcome))
     note(
         f"{len(result.front)} designs on the front of {result.evaluations} evaluated"
-        f"{f', {result.failed} failed' if result.failed else ''}, {result.seconds:.0f} s; "
+        f"{f', {result.failed} failed' if result.failed else ''}"
+        f"{f', {result.real_evaluations} for real' if result.real_evaluations else ''}, "
+        f"{result.seconds:.0f} s; "
         f"hypervolume {result.hypervolume:.6g} from {_point(result.reference_point)}"
     )
+    for name, verdict in outcome.judged.items():
+        note(f"{name} (predicted): {verdict}")
     for path in outcome.reports:
         note(f"wrote {path}")
 

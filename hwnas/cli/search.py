@@ -64,7 +64,7 @@ def _search(
         float | None, typer.Option(help="Same as 'model_size<=…', in 10^6 bytes.")
     ] = None,
     min_quality: Annotated[
-        float | None, typer.Option(help="Same as 'iou>=…': mean IoU, between 0 and 1.")
+        float | None, typer.Option(help="Same as 'quality>=…': mean IoU, between 0 and 1.")
     ] = None,
     limit_on: Annotated[
         str | None, typer.Option(help="pessimistic (default) or point: where limits hold.")
@@ -101,7 +101,7 @@ def _search(
     }  # fmt: skip
     aliases = {
         "latency<=": max_latency_ms, "energy<=": max_energy_mj, "bitops<=": max_gbitops,
-        "model_size<=": None if max_size_mb is None else max_size_mb * 1e6, "iou>=": min_quality,
+        "model_size<=": None if max_size_mb is None else max_size_mb * 1e6, "quality>=": min_quality,
     }  # fmt: skip
     chosen = with_limits({k: v for k, v in overrides.items() if v is not None}, limit, aliases)
     resolved = resolve_config(config, with_settings(chosen, set_ or []))

@@ -41,8 +41,11 @@ class SearchConfig(BaseModel):
     )
     algorithm: Literal["nsga2", "random", "exhaustive"] = "nsga2"
     population: int = Field(40, ge=4, description="designs a generation")
-    max_evaluations: int = Field(
-        360, ge=1, description="designs evaluated by nsga2 and random; exhaustive takes all"
+    max_evaluations: int | None = Field(
+        None,
+        ge=1,
+        description="designs evaluated by nsga2 and random; if null 360 where each runs a network, "
+        "else 1,000; exhaustive takes all",
     )
     seed: int = Field(0, ge=0)
     rescore: str | None = Field(

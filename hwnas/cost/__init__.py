@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hwnas.cost.building import build, check_values
 from hwnas.cost.context import CostContext
+from hwnas.cost.learning import FitReport, Judged, Refinement, Refining
 from hwnas.cost.model import (
     Breakdown,
     CostBatch,
@@ -15,6 +16,7 @@ from hwnas.cost.model import (
     SupernetLike,
     estimate,
 )
+from hwnas.cost.needs import declared_needs, is_ready, missing_needs
 from hwnas.cost.slot_tables import SlotTables
 
 __all__ = [
@@ -25,10 +27,17 @@ __all__ = [
     "Direction",
     "Estimating",
     "Fidelity",
+    "FitReport",
     "Fittable",
+    "Judged",
+    "Refinement",
+    "Refining",
     "SlotTables",
     "SupernetLike",
     "build",
     "check_values",
+    "declared_needs",
     "estimate",
+    "is_ready",
+    "missing_needs",
 ]

@@ -36,6 +36,8 @@ class CostContext:
     data: Callable[[], Any] | None = None
     store: Any = None
     seed: int = 0
+    supernet_source: str | None = None
+    data_source: str | None = None
     _loaded: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def require(self, name: str, *, by: str) -> Any:

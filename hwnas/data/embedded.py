@@ -24,7 +24,7 @@ def embedded_image() -> LabeledImage:
             EMBEDDED_NAME,
             _FOLDER / "image.png",
             _FOLDER / "instances.png",
-            separate=False,
+            marks="instances",
             kind="fluorescence",
         )
     )

@@ -1,189 +1,176 @@
-"""A folder of images with masks, checked as a whole before anything runs."""
+"""A folder of annotated images, checked as a whole before anything runs."""
 
 from __future__ import annotations
 
-import csv
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-
+from hwnas.data.classes import ClassMap, read_classes
+from hwnas.data.coco import annotation_files, read_coco
+from hwnas.data.image_files import SUFFIXES, by_stem, read_marks
+from hwnas.data.labeled import IGNORED, LabeledImage
+from hwnas.data.pairs import Marks, Pair, read_pair, read_pairs, shown
+from hwnas.data.splits import FRACTIONS, Splits, read_splits
 from hwnas.errors import DataError
 
 __all__ = ["LabeledImage", "Pair", "find_pairs", "read_pair", "read_pairs"]
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """An image file and the file that marks its objects; nothing is read yet.
+def find_pairs(
+    folder: str | Path,
+    *,
+    split: str | None = None,
+    split_seed: int | None = None,
+    fractions: Sequence[float] = FRACTIONS,
+    allow_empty: bool = False,
+) -> list[Pair]:
+    """List the images of a data folder with their marks, sorted by name.
 
-    `separate` says that the mask is binary and its connected parts are the objects; else its
-    pixel values are object ids.
-    """
+    The folder holds `images/` and, with the same file stems, `instances/` (object ids), `masks/`
+    (non-zero = foreground), or `labels/` (classes; also beside `instances/`); `classes.json` or
+    `classes.txt` names the classes and makes `masks/` hold classes. Or it holds a COCO
+    `annotations.json` or `instances_*.json`. `split` picks images by `split_seed` where given,
+    else by `split.csv`, by `train.txt`, `val.txt`, `test.txt`, or by the names of the COCO files.
+    `allow_empty` keeps images without objects.
 
-    name: str
-    image: Path
-    mask: Path
-    separate: bool
-    kind: str = ""
-    split: str = ""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LabeledImage:
-    """An image (H, W, 3) uint8 and the ids of its objects (H, W) int32, 0 for background."""
-
-    name: str
-    image: NDArray[np.uint8]
-    instances: NDArray[np.int32]
-    kind: str = ""
-
-
-def find_pairs(folder: str | Path, *, split: str | None = None) -> list[Pair]:
-    """List the pairs of a data folder, sorted by name.
-
-    The folder holds `images/` and, with the same file stems, `instances/` (pixel value = object
-    id) or `masks/` (non-zero = foreground, connected parts are objects). An optional `split.csv`
-    has the columns name, file and split, and may have kind; `split` picks its rows.
-
-    Raises DataError with all problems: missing folders, images without mask, masks without image.
+    Raises:
+        DataError: all problems: missing folders, images without mask, masks without image,
+            annotations that do not fit, unknown splits.
     """
     folder = Path(folder)
-    marks = next((folder / n for n in ("instances", "masks") if (folder / n).is_dir()), None)
+    problems: list[str] = []
+    pairs = _coco_pairs(folder, problems) or _mask_pairs(folder, problems)
+    names = [pair.name for pair in pairs]
+    splits = read_splits(folder, names, problems, seed=split_seed, fractions=fractions)
+    given = {pair.name: pair.split for pair in pairs if pair.split}
+    if splits is None and given:
+        splits = Splits("the annotation files", given, {}, listed=False)
+    listed = splits.split if splits is not None and splits.listed else None
+    # images that no list names need no mask
+    problems += _unmatched([pair for pair in pairs if listed is None or pair.name in listed])
+    problems += _split_problems(splits, split)
+    _raise(folder, problems)
+    return [
+        _placed(pair, splits, allow_empty)
+        for pair in sorted(pairs, key=lambda pair: pair.name)
+        if _wanted(pair.name, splits, split) and _has_objects(pair, allow_empty)
+    ]
+
+
+def _coco_pairs(folder: Path, problems: list[str]) -> list[Pair]:
+    files = annotation_files(folder)
+    return [
+        Pair(image.name, image.file, image.source, "coco", split=image.split, coco=image)
+        for image in (read_coco(folder, files, problems) if files else ())
+    ]
+
+
+def _mask_pairs(folder: Path, problems: list[str]) -> list[Pair]:
+    if annotation_files(folder):
+        return []
+    kinds: tuple[Marks, ...] = ("instances", "masks", "labels")
+    marks = next((name for name in kinds if (folder / name).is_dir()), None)
     if not (folder / "images").is_dir() or marks is None:
         raise DataError(
-            f"{folder}: expected the folders images/ and instances/ (object ids) or masks/ "
-            "(binary) in it; put images and masks of the same stem there"
+            f"{folder}: expected the folders images/ and instances/ (object ids), masks/ (binary) "
+            "or labels/ (classes) in it, or a COCO annotations.json; put images and masks of the "
+            "same stem there"
         )
-    images, masks = _by_stem(folder / "images"), _by_stem(marks)
-    problems = [
-        f"  {path.name}: no mask in {marks.name}/"
-        for stem, path in images.items()
-        if stem not in masks
-    ]
+    images, masks = by_stem(folder / "images", problems), by_stem(folder / marks, problems)
+    if not images:
+        problems.append(f"  images/: no files ending in {', '.join(SUFFIXES)}")
     problems += [
-        f"  {marks.name}/{path.name}: no image in images/"
+        f"  {marks}/{path.name}: no image in images/"
         for stem, path in masks.items()
         if stem not in images
     ]
-    if not images:
-        problems.append(f"  images/: no files ending in {', '.join(SUFFIXES)}")
-    rows = _split_rows(folder / "split.csv", images, split, problems)
-    if problems:
-        raise DataError(
-            f"{folder}: {len(problems)} problems\n"
-            + "\n".join(problems)
-            + "\ngive every image a mask of the same stem"
-        )
-    return [
-        Pair(
-            stem,
-            images[stem],
-            masks[stem],
-            marks.name == "masks",
-            rows.get(stem, {}).get("kind") or "",
-            rows.get(stem, {}).get("split") or "",
-        )
-        for stem in sorted(images)
-        if split is None or rows[stem]["split"] == split
+    beside = marks == "instances" and (folder / "labels").is_dir()
+    labels = by_stem(folder / "labels", problems) if beside else {}
+    classes = read_classes(folder)
+    kind: Marks = "labels" if marks == "masks" and classes is not None else marks
+    if classes is None and (beside or kind == "labels"):
+        classes = _numbered(labels if beside else masks)
+    if kind == "instances" and not beside:
+        classes = None
+    missing = folder / marks
+    pairs = [
+        Pair(stem, path, masks.get(stem, missing), kind, labels=labels.get(stem, folder / "labels")
+             if beside else None, class_map=classes)
+        for stem, path in images.items()
+    ]  # fmt: skip
+    return pairs
+
+
+def _numbered(files: dict[str, Path]) -> ClassMap | None:
+    """Classes `class 1` to the largest value in the files; None if a file cannot be read."""
+    largest = 1
+    for path in files.values():
+        try:
+            values = read_marks(path, binary=False)
+        except DataError:
+            continue  # `read_pair` says what is wrong with it
+        found = values[(values != IGNORED) & (values < 256)]
+        largest = max(largest, int(found.max(initial=0)))
+    numbers = tuple(range(1, largest + 1))
+    return ClassMap(tuple(f"class {n}" for n in numbers), numbers, "labels/")
+
+
+def _unmatched(pairs: Sequence[Pair]) -> list[str]:
+    found = [
+        f"  {pair.image.name}: no mask in {pair.mask.name}/"
+        for pair in pairs
+        if pair.marks != "coco" and pair.mask.is_dir()
+    ]
+    return found + [
+        f"  {pair.image.name}: no labels in labels/"
+        for pair in pairs
+        if pair.labels is not None and pair.labels.is_dir()
     ]
 
 
-def read_pair(pair: Pair) -> LabeledImage:
-    """Read one pair; raises DataError for an unreadable file, unequal sizes or an empty mask."""
-    image = _read(pair.image)
-    marks = _read(pair.mask)
-    rgb = _to_rgb(image)
-    if marks.ndim != 2:
-        raise DataError(f"{pair.mask}: {marks.shape} is a color image; expected one channel")
-    if marks.shape != rgb.shape[:2]:
-        raise DataError(
-            f"{pair.mask}: {marks.shape[1]}x{marks.shape[0]} pixels, its image {pair.image.name} "
-            f"has {rgb.shape[1]}x{rgb.shape[0]}; make the sizes equal"
-        )
-    if not marks.any():
-        raise DataError(f"{pair.mask}: no object (all pixels are 0); remove the pair or mark one")
-    return LabeledImage(pair.name, rgb, _ids(marks, pair.separate), pair.kind)
+def _split_problems(splits: Splits | None, split: str | None) -> list[str]:
+    if split is None:
+        return []
+    if splits is None:
+        return [
+            f"  split.csv: absent, so the split {split!r} cannot be picked; write one, or draw "
+            "splits with --split-seed"
+        ]
+    known = sorted(set(splits.split.values()))
+    if split in known:
+        return []
+    return [f"  {splits.source}: no split {split!r}; it has {', '.join(known) or 'none'}"]
 
 
-def read_pairs(pairs: Sequence[Pair]) -> list[LabeledImage]:
-    """Read all pairs; one DataError names every file that cannot be used."""
-    read: list[LabeledImage] = []
-    problems: list[str] = []
-    for pair in pairs:
-        try:
-            read.append(read_pair(pair))
-        except DataError as error:
-            problems.append(f"  {error}")
+def _wanted(name: str, splits: Splits | None, split: str | None) -> bool:
+    if splits is None:
+        return True
+    found = splits.split.get(name)
+    return found is not None and split in (None, found)
+
+
+def _has_objects(pair: Pair, allow_empty: bool) -> bool:
+    """COCO lists images without objects on purpose: they are left out, and no mistake."""
+    if pair.coco is None or allow_empty or any(not o.crowd for o in pair.coco.objects):
+        return True
+    _LOG.info("%s: no annotation; left out", pair.name)
+    return False
+
+
+def _placed(pair: Pair, splits: Splits | None, allow_empty: bool) -> Pair:
+    split = splits.split.get(pair.name, "") if splits else ""
+    kind = splits.kind.get(pair.name, "") if splits else ""
+    return replace(pair, kind=kind, split=split, empty=allow_empty)
+
+
+def _raise(folder: Path, problems: list[str]) -> None:
     if problems:
+        count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
         raise DataError(
-            f"{len(problems)} of {len(pairs)} pairs cannot be used\n" + "\n".join(problems)
+            f"{folder}: {count}\n{shown(problems)}\n"
+            "mend them all; every image needs its marks, and every mask its image"
         )
-    if not read:
-        raise DataError(
-            "no pairs to read; expected at least one image with a mask, "
-            "check the folder and the split"
-        )
-    return read
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
-
-
-def _split_rows(
-    path: Path, images: dict[str, Path], split: str | None, problems: list[str]
-) -> dict[str, dict[str, str]]:
-    if not path.is_file():
-        if split is not None:
-            problems.append(f"  split.csv: absent, so the split {split!r} cannot be picked")
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = {"name", "split"} - set(reader.fieldnames or ())
-        if missing:
-            problems.append(f"  split.csv: no column {', '.join(sorted(missing))}")
-            return {}
-        rows = {row["name"]: row for row in reader}
-    problems += [f"  split.csv: {name} has no image" for name in rows if name not in images]
-    problems += [f"  {name}: not in split.csv" for name in images if name not in rows]
-    known = sorted({row["split"] for row in rows.values()})
-    if split is not None and split not in known:
-        problems.append(f"  split.csv: no split {split!r}; it has {', '.join(known)}")
-    return rows
-
-
-def _read(path: Path) -> NDArray[np.generic]:
-    try:
-        with Image.open(path) as file:
-            if file.mode in ("P", "RGBA", "LA", "CMYK"):
-                return np.asarray(file.convert("RGB"))
-            return np.asarray(file)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot be read as an image ({error}); expected {', '.join(SUFFIXES)}"
-        ) from error
-
-
-def _to_rgb(image: NDArray[np.generic]) -> NDArray[np.uint8]:
-    if image.dtype == np.bool_:
-        image = image.astype(np.uint8) * 255
-    if image.dtype != np.uint8:  # 16-bit or float: stretch its own range to 8 bits
-        low, high = float(image.min()), float(image.max())
-        image = ((image.astype(np.float64) - low) * (255 / max(high - low, 1e-9))).astype(np.uint8)
-    rgb = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image[..., :3]
-    return np.asarray(rgb, dtype=np.uint8)
-
-
-def _ids(marks: NDArray[np.generic], separate: bool) -> NDArray[np.int32]:
-    if not separate:
-        return marks.astype(np.int32)
-    from scipy import ndimage
-
-    labeled, _ = ndimage.label(marks)
-    return np.asarray(labeled, dtype=np.int32)

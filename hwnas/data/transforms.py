@@ -16,9 +16,9 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 
 
 def fit_size(height: int, width: int, resolution: int) -> tuple[int, int]:
-    """Height and width after the long side was scaled to `resolution`."""
+    """Height and width after the long side was scaled to `resolution`; at least one pixel."""
     scale = resolution / max(height, width)
-    return int(height * scale + 0.5), int(width * scale + 0.5)
+    return max(int(height * scale + 0.5), 1), max(int(width * scale + 0.5), 1)
 
 
 def preprocess(image: NDArray[np.uint8], resolution: int) -> torch.Tensor:

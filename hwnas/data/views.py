@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hwnas.data.folder import LabeledImage
+from hwnas.data.labeled import IGNORED, LabeledImage
 from hwnas.data.transforms import fit_size, resize_ids
 
 __all__ = ["View", "draw_view"]
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,12 +22,23 @@ class View:
     """A square input before normalization: `image` (R, R, 3), `instances` (R, R).
 
     Only the first `height` rows and `width` columns hold the picture; the rest is padding.
+    `labels` (R, R) are classes, 255 in the padding; None where the data has no classes.
     """
 
     image: NDArray[np.uint8]
     instances: NDArray[np.int32]
     height: int
     width: int
+    labels: NDArray[np.uint8] | None = None
+
+    @property
+    def semantic(self) -> NDArray[np.uint8]:
+        """The class of each pixel (R, R): 0 background, 255 ignored and in the padding."""
+        if self.labels is not None:
+            return self.labels
+        found = np.full(self.instances.shape, IGNORED, dtype=np.uint8)
+        found[: self.height, : self.width] = self.instances[: self.height, : self.width] > 0
+        return found
 
 
 def draw_view(
@@ -37,13 +51,12 @@ def draw_view(
     eight turns and flips. `recolor` changes gamma, contrast and brightness, and sometimes turns
     color to gray.
     """
-    image, ids = labeled.image, labeled.instances
+    image, ids, labels = labeled.image, labeled.instances, labeled.labels
     if rng.random() < crop:
-        image, ids = _crop(image, ids, rng)
+        window = _crop(ids, rng)
+        image, ids, labels = image[window], ids[window], None if labels is None else labels[window]
     turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-    image, ids = np.rot90(image, turns), np.rot90(ids, turns)
-    if flip:
-        image, ids = image[:, ::-1], ids[:, ::-1]
+    image, ids = _turned(image, turns, flip), _turned(ids, turns, flip)
     height, width = fit_size(ids.shape[0], ids.shape[1], resolution)
     small = Image.fromarray(np.ascontiguousarray(image)).resize(
         (width, height), Image.Resampling.BILINEAR
@@ -55,22 +68,31 @@ def draw_view(
     marks = np.zeros((resolution, resolution), dtype=np.int32)
     square[:height, :width] = pixels
     marks[:height, :width] = resize_ids(np.ascontiguousarray(ids), height, width)
-    return View(square, marks, height, width)
+    if labels is None:
+        return View(square, marks, height, width)
+    classes = np.full((resolution, resolution), IGNORED, dtype=np.uint8)
+    turned = np.ascontiguousarray(_turned(labels, turns, flip)).astype(np.int32)
+    classes[:height, :width] = resize_ids(turned, height, width)
+    return View(square, marks, height, width, classes)
 
 
-def _crop(
-    image: NDArray[np.uint8], ids: NDArray[np.int32], rng: np.random.Generator
-) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+def _turned(pixels: NDArray[Scalar], turns: int, flip: bool) -> NDArray[Scalar]:
+    pixels = np.rot90(pixels, turns)
+    return pixels[:, ::-1] if flip else pixels
+
+
+def _crop(ids: NDArray[np.int32], rng: np.random.Generator) -> tuple[slice, slice]:
     height, width = ids.shape
     short = min(height, width)
     side = max(int(short * np.exp(rng.uniform(np.log(0.35), 0.0))), min(64, short))
     # Around a pixel of some object, so that most crops have something to prompt.
     ys, xs = np.nonzero(ids)
+    if not len(ys):  # an image without objects: anywhere
+        ys, xs = np.nonzero(np.ones_like(ids))
     pick = int(rng.integers(len(ys)))
     top = int(np.clip(ys[pick] - rng.integers(side), 0, height - side))
     left = int(np.clip(xs[pick] - rng.integers(side), 0, width - side))
-    window = (slice(top, top + side), slice(left, left + side))
-    return image[window], ids[window]
+    return slice(top, top + side), slice(left, left + side)
 
 
 def _recolor(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -1,7 +1,7 @@
-"""Linear layers of a subnet as callables: float, fake-quantized, integer, and trainable.
+"""Linear layers of a subnet as callables for inference: float, fake-quantized and integer.
 
-All take x (..., I) and return (..., O). The first three are for inference: their weights are
-prepared once for each (bits, slice) and applied many times. `quantized_linear` chooses between
+All take x (..., I) and return (..., O). Their weights are prepared once for each (bits, slice)
+and applied many times; `merged.py` holds the trainable one. `quantized_linear` chooses between
 the integer and the fake-quantized form; they differ by the rounding of float32 sums only.
 """
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from hwnas.quant.bits import unsigned_codes
+from hwnas.quant.bits import signed_codes, unsigned_codes
 from hwnas.quant.integer import integer_matmul, integer_products_exact
-from hwnas.quant.lsq import positive, quantize_activation
+from hwnas.quant.lsq import positive
 
 __all__ = [
     "ActivationGrid",
@@ -22,7 +22,7 @@ __all__ = [
     "FloatLinear",
     "IntegerLinear",
     "QuantizedWeight",
-    "TrainableLinear",
+    "integer_codes",
     "quantized_linear",
 ]
 
@@ -102,27 +102,6 @@ class IntegerLinear:
 
 
 @dataclass(frozen=True)
-class TrainableLinear:
-    """LSQ+ on x, then a product with a weight that is quantized already, if it is at all.
-
-    `input_range` (2,) holds scale and offset of x; None leaves x in floating point. `elements` is
-    the size of x for one image.
-    """
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-    input_range: torch.Tensor | None
-    a_bits: int
-    elements: int
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        if self.input_range is not None:
-            scale, offset = self.input_range
-            x = quantize_activation(x, scale, offset, self.a_bits, elements=self.elements)
-        return functional.linear(x, self.weight, self.bias)
-
-
-@dataclass(frozen=True)
 class QuantizedWeight:
     """Codes (O, I) int8, scales (O,) and the sum of each dequantized row (O,)."""
 
@@ -133,6 +112,21 @@ class QuantizedWeight:
     @classmethod
     def of(cls, codes: torch.Tensor, scale: torch.Tensor) -> QuantizedWeight:
         return cls(codes, scale, codes.sum(dim=1, dtype=torch.int32) * scale)
+
+
+def integer_codes(
+    weight: torch.Tensor, scale: torch.Tensor, bits: int, *, centered: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes (O, I) int8 and scales (O,) whose product is the fake-quantized weight.
+
+    The centered grid of 2 bits, s (floor(v) + 0.5), is the odd codes -3 to 3 with s / 2.
+    """
+    lowest, highest = signed_codes(bits)
+    v = weight / scale[:, None]
+    if centered:
+        codes = v.floor_().clamp_(lowest, highest).mul_(2).add_(1)
+        return codes.to(torch.int8), scale / 2
+    return v.round_().clamp_(lowest, highest).to(torch.int8), scale.clone()
 
 
 def quantized_linear(

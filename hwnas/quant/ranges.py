@@ -21,13 +21,15 @@ _PIECE = 1 << 16  # weights tried at a time, so that they stay in the cache of a
 
 
 @torch.no_grad()
-def weight_scales(weight: torch.Tensor, bits: int, *, centered: bool = False) -> torch.Tensor:
-    """Scale (O,) for each output channel of a weight (O, ...).
+def weight_scales(
+    weight: torch.Tensor, bits: int, *, centered: bool = False, per_tensor: bool = False
+) -> torch.Tensor:
+    """Scale (O,) for each output channel of a weight (O, ...), or (1,) for all `per_tensor`.
 
     8 bits: max|w| / 127. Fewer: per channel the one of 40 multiples, 0.2 to 1.0, of
     max|w| / Qp with the least squared error. A channel of zeros gets the smallest scale.
     """
-    flat = weight.reshape(len(weight), -1).float()
+    flat = weight.reshape(1 if per_tensor else len(weight), -1).float()
     rows = max(1, _PIECE // flat.shape[1])
     return torch.cat([_row_scales(part, bits, centered) for part in torch.split(flat, rows)])
 

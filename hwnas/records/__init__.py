@@ -3,12 +3,15 @@
 from hwnas.records.environment import describe_environment, hash_file, hash_inputs
 from hwnas.records.evaluation import Evaluation
 from hwnas.records.run_folder import RunFolder, config_hash
+from hwnas.records.subnets import EvaluatedSubnet, read_subnets
 
 __all__ = [
+    "EvaluatedSubnet",
     "Evaluation",
     "RunFolder",
     "config_hash",
     "describe_environment",
     "hash_file",
     "hash_inputs",
+    "read_subnets",
 ]

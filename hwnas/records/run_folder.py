@@ -3,7 +3,8 @@
     config.yaml  command.txt  environment.json  evaluations.jsonl  state.json  front.csv  front.json
     log.txt
 
-`evaluations.jsonl` is the truth and is only appended to; every other file is replaced whole.
+`evaluations.jsonl` is the truth and is only appended to, and so is `real_NAME.jsonl` where a search
+evaluates some designs for real; every other file is replaced whole.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ import yaml
 from hwnas.errors import RunError
 from hwnas.records.environment import describe_environment
 from hwnas.records.evaluation import Evaluation
-from hwnas.records.files import append_text, explained, replace_text
-from hwnas.records.history import read_history
+from hwnas.records.files import explained, replace_text
+from hwnas.records.journal import Journal
 from hwnas.records.lock import FolderLock
 
 __all__ = ["RunFolder", "config_hash"]
@@ -52,16 +53,12 @@ class RunFolder:
         """
         self.path = path
         self._lock = FolderLock(path / "lock")
+        self._journals: dict[str, Journal] = {}
         try:
-            history = read_history(path / _EVALUATIONS)
-            with explained("open", path / _EVALUATIONS):
-                flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-                self._descriptor = os.open(path / _EVALUATIONS, flags, 0o644)
-                os.ftruncate(self._descriptor, history.whole_bytes)
+            self.journal(_EVALUATIONS)
         except BaseException:
             self._lock.release()
             raise
-        self._evaluations = list(history.evaluations)
 
     @classmethod
     def create(
@@ -127,7 +124,7 @@ class RunFolder:
         if missing:
             raise RunError(
                 f"{path} is not a run folder (no {', '.join(missing)}); name a folder that "
-                "`hwnas search` or `hwnas train` made"
+                "`hwnas search` made"
             )
         return cls(path)
 
@@ -177,7 +174,7 @@ class RunFolder:
 
     def evaluations(self) -> Sequence[Evaluation]:
         """Every evaluation on disk, in the order of writing."""
-        return tuple(self._evaluations)
+        return self.journal(_EVALUATIONS).evaluations
 
     def append(self, *evaluations: Evaluation) -> None:
         """Append evaluations, all lines in one write.
@@ -185,14 +182,21 @@ class RunFolder:
         Raises:
             RunError: they cannot be written; the file then ends where it ended before.
         """
-        text = "".join(f"{evaluation.to_json()}\n" for evaluation in evaluations)
-        append_text(self._descriptor, self.path / _EVALUATIONS, text)
-        self._evaluations.extend(evaluations)
+        self.journal(_EVALUATIONS).append(*evaluations)
+
+    def journal(self, name: str) -> Journal:
+        """A further append-only file of evaluations in the folder, opened once.
+
+        Raises:
+            RunError: it is damaged or not writable.
+        """
+        if name not in self._journals:
+            self._journals[name] = Journal(self.path / name)
+        return self._journals[name]
 
     def write_state(self, state: Mapping[str, Any]) -> None:
         """Replace `state.json`, after the evaluations have reached the disk."""
-        with explained("write", self.path / _EVALUATIONS):
-            os.fsync(self._descriptor)
+        self.journal(_EVALUATIONS).sync()
         self.write_text("state.json", json.dumps(dict(state), indent=2, allow_nan=False) + "\n")
 
     def state(self) -> dict[str, Any]:
@@ -216,9 +220,8 @@ class RunFolder:
 
     def close(self) -> None:
         """Close the files and give the lock back; a second call does nothing."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        for journal in self._journals.values():
+            journal.close()
         self._lock.release()
 
     def __enter__(self) -> RunFolder:

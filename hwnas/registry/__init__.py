@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hwnas.registry.registry import Listing, Registry, cost_models, search_spaces
+from hwnas.registry.registry import Listing, Registry, adapters, cost_models, search_spaces
 
-__all__ = ["Listing", "Registry", "cost_models", "search_spaces"]
+__all__ = ["Listing", "Registry", "adapters", "cost_models", "search_spaces"]

@@ -17,7 +17,7 @@ from typing import TypeVar
 from hwnas.errors import PluginError
 from hwnas.registry.loading import import_attribute, load_file, split_file_spec
 
-__all__ = ["Listing", "Registry", "cost_models", "search_spaces"]
+__all__ = ["Listing", "Registry", "adapters", "cost_models", "search_spaces"]
 
 T = TypeVar("T")
 
@@ -102,6 +102,11 @@ class Registry:
             raise PluginError(self._unknown(spec))
         return import_attribute(point.value, self.kind, name=spec)
 
+    def name_of(self, plugin: object) -> str | None:
+        """The name that a plug-in was registered under in this process; None for a stranger."""
+        found = (name for name, entry in self._registered.items() if entry.plugin is plugin)
+        return next(found, None)
+
     def _from_file(self, path: str, attribute: str | None) -> object:
         module, announced = self._run_file(path)
         if attribute is not None:
@@ -177,3 +182,4 @@ def _owner(point: EntryPoint) -> str:
 
 cost_models = Registry("hwnas.cost_models", "cost model")
 search_spaces = Registry("hwnas.search_spaces", "search space")
+adapters = Registry("hwnas.adapters", "adapter")

@@ -9,6 +9,7 @@ from hwnas.search.dominance import non_dominated
 from hwnas.search.evaluator import Evaluator
 from hwnas.search.executor import Executor, SerialExecutor
 from hwnas.search.failures import FailurePolicy
+from hwnas.search.fitting import fitted_names, with_fitted
 from hwnas.search.front import ParetoFront
 from hwnas.search.hypervolume import hypervolume
 from hwnas.search.limit import Limit
@@ -17,9 +18,10 @@ from hwnas.search.objective import Objective
 from hwnas.search.outcomes import Outcomes
 from hwnas.search.problem import Problem
 from hwnas.search.processes import ProcessExecutor
+from hwnas.search.refining import refinement_of
 from hwnas.search.result import HistoryPoint, Progress, SearchResult
 from hwnas.search.runs import run_exhaustive, run_nsga2, run_random
-from hwnas.search.worker import ModelSpec, WorkerSpec, Workplace
+from hwnas.search.worker import WorkerSpec, Workplace
 
 __all__ = [
     "Algorithm",
@@ -31,7 +33,6 @@ __all__ = [
     "FailurePolicy",
     "HistoryPoint",
     "Limit",
-    "ModelSpec",
     "Objective",
     "Outcomes",
     "ParetoFront",
@@ -45,9 +46,12 @@ __all__ = [
     "WorkerSpec",
     "Workplace",
     "executed_names",
+    "fitted_names",
     "hypervolume",
     "non_dominated",
+    "refinement_of",
     "run_exhaustive",
     "run_nsga2",
     "run_random",
+    "with_fitted",
 ]

@@ -34,7 +34,7 @@ BREAKDOWN_EVALUATIONS = 2000
 
 
 def executed_names(problem: Problem) -> tuple[str, ...]:
-    """The cost models that an executor evaluates: all columns but the refitted ones."""
+    """The cost models that an executor evaluates: all columns but those fitted meanwhile."""
     refitted = fitted_names(problem)
     return tuple(name for name in problem.names if name not in refitted)
 
@@ -95,7 +95,12 @@ class Run:
         self._budget = max_evaluations
         self._folder = folder
         self._on_generation = on_generation
-        self._refits = Refits(problem)
+        self._refits = Refits(
+            problem,
+            planned=min(max_evaluations, problem.space.size()),
+            folder=folder,
+            on_real=self._report,
+        )
         self._tracker = FrontTracker(problem, reference_point)
         self._evaluator = Evaluator(
             problem, self._serial() if executor is None else executor, folder=folder, policy=policy
@@ -141,11 +146,14 @@ class Run:
         self._refits.update(ledger)
         self._algorithm.tell(rows, self._told)
         self._track(rows)
-        if self._on_generation is not None:
-            self._on_generation(self._progress())
+        self._report()
         if self._folder is not None and time.monotonic() - self._state_written > _STATE_SECONDS:
             self._write_state("running")
         return True
+
+    def _report(self) -> None:
+        if self._on_generation is not None:
+            self._on_generation(self._progress())
 
     def _track(self, rows: IntArray) -> None:
         if len(self._refits):
@@ -167,6 +175,7 @@ class Run:
             evaluations=done,
             max_evaluations=self._budget,
             failed=self._evaluator.failed,
+            real_evaluations=self._refits.real_evaluations,
             front_size=self._tracker.front_size,
             hypervolume=self._tracker.hypervolume,
             evaluations_per_s=rate,
@@ -189,6 +198,7 @@ class Run:
             generations=len(self._history),
             evaluations=len(ledger),
             failed=self._evaluator.failed,
+            real_evaluations=self._refits.real_evaluations,
             seconds=time.monotonic() - self._began,
             hypervolume=self._tracker.hypervolume,
             reference_point=self._tracker.reference_point,

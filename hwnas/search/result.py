@@ -14,16 +14,18 @@ __all__ = ["HistoryPoint", "Progress", "SearchResult"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a search stands after a generation.
+    """Where a search stands after a generation, or after a real evaluation within one.
 
-    `hypervolume` is None until a design keeps the limits. Rate and time left count what this
-    process evaluates, not what a resumed run reads back; they are None until something was.
+    `real_evaluations` counts designs that were evaluated to refine a predictor. `hypervolume` is
+    None until a design keeps the limits. Rate and time left count what this process evaluates, not
+    what a resumed run reads back; they are None until something was.
     """
 
     generation: int
     evaluations: int
     max_evaluations: int
     failed: int
+    real_evaluations: int
     front_size: int
     hypervolume: float | None
     evaluations_per_s: float | None
@@ -55,6 +57,7 @@ class SearchResult:
     generations: int
     evaluations: int
     failed: int
+    real_evaluations: int
     seconds: float
     hypervolume: float
     reference_point: Mapping[str, float]

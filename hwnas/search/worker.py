@@ -9,19 +9,18 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import numpy as np
 
-from hwnas.cost import CostContext, CostModel, build
-from hwnas.device import find
+from hwnas.cost import CostModel
 from hwnas.search.outcomes import Outcomes
 from hwnas.search.pricing import price
-from hwnas.space import SearchSpace, load_space
+from hwnas.space import SearchSpace
 
-__all__ = ["ModelSpec", "WorkerSpec", "Workplace", "build_workplace"]
+__all__ = ["WorkerSpec", "Workplace"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,60 +31,20 @@ _place: Workplace | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """One cost model: its name in the run, what to load, and its options."""
-
-    name: str
-    spec: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
 class WorkerSpec:
     """Everything that a worker needs, as plain JSON.
 
     `builder` is `module:function`; it is called with this spec's `arguments` and returns a
-    `Workplace`. The default builds a space, a device and cost models from their specs; whoever
-    has a supernet or data to hand over names a builder of their own.
+    `Workplace`. With `breakdown` workers record cost by part.
     """
 
+    builder: str
     arguments: Mapping[str, Any]
-    builder: str = "hwnas.search.worker:build_workplace"
     breakdown: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         return asdict(self)
-
-    @classmethod
-    def of(
-        cls,
-        space: str,
-        models: Sequence[ModelSpec],
-        *,
-        device: str | None = None,
-        restrict: Mapping[str, Sequence[Any]] | None = None,
-        seed: int = 0,
-        breakdown: bool = False,
-    ) -> WorkerSpec:
-        """Describe a workplace for the default builder.
-
-        Args:
-            space: name, file or module path of the space.
-            models: the cost models.
-            device: name or path of the device.
-            restrict: the options that are left, by gene, where the search froze some.
-            seed: handed to the cost models' context.
-            breakdown: record cost by part.
-        """
-        arguments = {
-            "space": space,
-            "models": [asdict(model) for model in models],
-            "device": device,
-            "restrict": dict(restrict or {}),
-            "seed": seed,
-        }
-        return cls(arguments, breakdown=breakdown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,21 +53,6 @@ class Workplace:
 
     space: SearchSpace
     models: Mapping[str, CostModel]
-
-
-def build_workplace(
-    *,
-    space: str,
-    models: Sequence[Mapping[str, Any]],
-    device: str | None,
-    restrict: Mapping[str, Sequence[Any]],
-    seed: int,
-) -> Workplace:
-    """Build what `WorkerSpec.of` describes."""
-    live = load_space(space, restrict=restrict)
-    profile = find(device) if device else None
-    context = CostContext(space=live, device=profile, seed=seed)
-    return Workplace(live, {m["name"]: build(m["spec"], context, **m["options"]) for m in models})
 
 
 def start_worker(spec: Mapping[str, Any]) -> None:

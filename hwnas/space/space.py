@@ -332,7 +332,9 @@ class SearchSpace:
         """
         return self.restrict({name: [value] for name, value in values.items()})
 
-    def restrict(self, options: Mapping[str, Sequence[Scalar]]) -> SearchSpace:
+    def restrict(
+        self, options: Mapping[str, Sequence[Scalar]], *, description: str | None = None
+    ) -> SearchSpace:
         """Return the space with some options left of genes (names or globs); tied genes follow.
 
         Raises:
@@ -346,9 +348,26 @@ class SearchSpace:
             slots=self._parts.slots,
             lower=self._lower,
             supernet=self.supernet,
-            description=self.description,
+            description=self.description if description is None else description,
             extras=self._extras,
             only={**self._only, **narrowed(self._layout, options)},
+        )
+
+    @property
+    def whole(self) -> SearchSpace:
+        """The space as it was declared, with every option; itself where nothing was taken away."""
+        if not self._only:
+            return self
+        return SearchSpace(
+            self.name,
+            self._parts.declarations,
+            constraints=self._parts.constraints,
+            links=self._parts.links,
+            slots=self._parts.slots,
+            lower=self._lower,
+            supernet=self.supernet,
+            description=self.description,
+            extras=self._extras,
         )
 
     def lower(self, arch: Arch) -> Any:

@@ -159,6 +159,20 @@ class SpaceModel(_Strict):
         return {**self.only, **{name: [value] for name, value in self.freeze.items()}}
 
 
+class DerivedModel(_Strict):
+    """A part of another space: the options of some genes that are kept, all else as it is."""
+
+    base: str = Field(min_length=1, description="name or file of the space that this is part of")
+    name: str = Field("", description="label for people; ids of architectures are the base's")
+    description: str = ""
+    axes: list[str] = Field(
+        default_factory=list, description="optional axes of the base to add, such as token_grid"
+    )
+    keep: dict[str, Options] = Field(
+        default_factory=dict, description="options that are kept, by gene (name or glob)"
+    )
+
+
 def _checked(model: OrdinalModel | ChoiceModel | RepeatModel) -> None:
     try:
         model.declared()

@@ -15,6 +15,8 @@ def space_from_yaml(path: str | Path) -> SearchSpace:
     """Read a search space; the form is that of `yaml_schema`.
 
     Such a space has no `lower`: predictors use its features, and analytic cost models refuse it.
+    A file with the key `base` is part of another space and has all that one has; see
+    `hwnas.space.derived`.
 
     Raises:
         ConfigError: the file cannot be read, or is not a space; lists every problem found.
@@ -23,10 +25,14 @@ def space_from_yaml(path: str | Path) -> SearchSpace:
     from pydantic import ValidationError
 
     from hwnas.config import config_error, read_yaml
+    from hwnas.space.derived import derived_from_yaml
     from hwnas.space.yaml_models import SpaceModel
 
+    content = read_yaml(path)
+    if "base" in content:
+        return derived_from_yaml(path)
     try:
-        model = SpaceModel.model_validate(read_yaml(path))
+        model = SpaceModel.model_validate(content)
     except ValidationError as error:
         raise config_error(str(path), error, SpaceModel) from error
     try:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from hwnas.supernet.prompting import dense_positions
 
-__all__ = ["decode"]
+__all__ = ["decode", "decode_semantic"]
 
 
 def decode(
@@ -23,6 +23,21 @@ def decode(
     Equal, up to rounding, to the stock `MaskDecoder`, which repeats the embeddings of a whole
     batch for every prompt and is therefore right for one image only.
     """
+    return _decode(sam, embeddings, sparse, slice(1, None) if multimask else slice(0, 1))
+
+
+def decode_semantic(sam: Any, embeddings: torch.Tensor) -> torch.Tensor:
+    """Decode embeddings (B, 256, g, g) without prompts: all mask logits (B, C + 1, 4g, 4g).
+
+    For a decoder with C + 1 mask tokens (`semantic.semantic_head`); mask 0 is the background.
+    """
+    none = embeddings.new_empty(len(embeddings), 1, 0, embeddings.shape[1])
+    return _decode(sam, embeddings, none, slice(None))[0][:, 0]
+
+
+def _decode(
+    sam: Any, embeddings: torch.Tensor, sparse: torch.Tensor, tokens_read: slice
+) -> tuple[torch.Tensor, torch.Tensor]:
     decoder = sam.mask_decoder
     b, p, _, dim = sparse.shape
     grid = embeddings.shape[-1]
@@ -31,7 +46,7 @@ def decode(
     image = embeddings + sam.prompt_encoder.no_mask_embed.weight.reshape(1, dim, 1, 1)
     image = image[:, None].expand(b, p, dim, grid, grid).flatten(0, 1)  # (B·P, 256, g, g)
     hidden, image = decoder.transformer(image, dense_positions(sam, grid), tokens)
-    wanted = range(1, decoder.num_mask_tokens) if multimask else range(1)
+    wanted = range(decoder.num_mask_tokens)[tokens_read]
     heads = [decoder.output_hypernetworks_mlps[i](hidden[:, 1 + i]) for i in wanted]
     masks = _masks(decoder.output_upscaling, image, torch.stack(heads, dim=1), grid)
     iou = decoder.iou_prediction_head(hidden[:, 0])[:, wanted.start : wanted.stop]

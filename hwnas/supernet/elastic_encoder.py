@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hwnas.adapters import AdapterBank
 from hwnas.errors import ArchError
 from hwnas.supernet.encoder_layers import (
     AttentionShape,
@@ -39,19 +40,23 @@ class ElasticEncoder(nn.Module):
     A subnet is a slice of the stock tensors: a prefix of heads and of MLP units, a subset of
     blocks, resized position tables; 32 bits leave a tensor in floating point, so that the largest
     plan in 32 bits is the stock encoder. The wrapped module keeps its keys; scales live in
-    `scales`. In eval mode without gradients prepared weights are kept; `train()` or
+    `scales`, adapters, which are merged before the quantizer at every bit-width and in floating
+    point too, in `adapters`. `checkpoint` recomputes each block in backward instead of keeping what
+    is inside it. In eval mode without gradients prepared weights are kept; `train()` or
     `forget()` drops them, so call one of them after changing weights in place.
     """
 
     def __init__(
         self, encoder: Any, geometry: SamGeometry, scales: ScaleTable | None = None,
-        *, cache_bytes: int = _CACHE_BYTES,
+        *, adapters: AdapterBank | None = None, checkpoint: bool = False,
+        cache_bytes: int = _CACHE_BYTES,
     ) -> None:  # fmt: skip
         super().__init__()
         check_encoder(encoder, geometry)
         self.encoder = encoder
         self.geometry = geometry
         self.scales = ScaleTable({}) if scales is None else scales
+        self.adapters, self.checkpoint = adapters, checkpoint
         self._cache = TensorCache(max_bytes=cache_bytes)
 
     def forward(self, images: torch.Tensor, plan: EncoderPlan) -> torch.Tensor:
@@ -73,10 +78,15 @@ class ElasticEncoder(nn.Module):
         encoder, CheckpointError for a bit-width without calibrated ranges.
         """
         check_plan(plan, self.geometry)
-        weights = EncoderWeights(self.encoder)
+        weights = EncoderWeights(self.encoder, self.adapters)
         if torch.is_grad_enabled():
             return self._build(plan, TrainableLayers(weights, self.scales))
         return self._build(plan, InferenceLayers(weights, self.scales, self._cache))
+
+    def weight(self, layer: str, w_bits: int, a_bits: int) -> torch.Tensor:
+        """The whole weight (O, I) that the quantizer of a layer sees, adapters merged."""
+        weights = EncoderWeights(self.encoder, self.adapters)
+        return weights.merged(weights.whole(layer), w_bits, a_bits)
 
     def train(self, mode: bool = True) -> ElasticEncoder:
         """Switch mode and drop prepared weights."""
@@ -104,6 +114,7 @@ class ElasticEncoder(nn.Module):
             Norm(neck[1].weight, neck[1].bias, neck[1].eps),
             layers.conv(edge, plan.grid),
             Norm(neck[3].weight, neck[3].bias, neck[3].eps),
+            checkpoint=self.checkpoint,
         )
 
     def _block(self, plan: EncoderPlan, block: BlockPlan, layers: Layers) -> BlockView:

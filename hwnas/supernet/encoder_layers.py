@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 import torch
 
-from hwnas.quant.bits import FLOAT_BITS, signed_codes
+from hwnas.adapters import MatrixSlice
+from hwnas.quant.bits import FLOAT_BITS
 from hwnas.quant.integer import integer_products_exact
 from hwnas.quant.linear import (
     ActivationGrid,
@@ -20,21 +21,16 @@ from hwnas.quant.linear import (
     FloatLinear,
     IntegerLinear,
     QuantizedWeight,
-    TrainableLinear,
+    integer_codes,
     quantized_linear,
 )
 from hwnas.quant.lsq import positive, quantize_weight
+from hwnas.quant.merged import MergedWeight, TrainableLinear
 from hwnas.supernet.attention import Attention, AttentionGrids
-from hwnas.supernet.encoder_weights import (
-    NECK_CONV,
-    EncoderWeights,
-    LayerSize,
-    slice_matrix,
-    slice_rows,
-)
+from hwnas.supernet.encoder_weights import NECK_CONV, EncoderWeights, LayerSize
 from hwnas.supernet.neck_conv import FloatConv, IntegerConv, TrainableConv, integer_conv
 from hwnas.supernet.position_tables import by_offset, by_pair, quantize_table, resize_table
-from hwnas.supernet.scale_table import ScaleTable, attention_key, input_key, weight_key
+from hwnas.supernet.scale_table import ScaleTable, attention_key, weight_key
 from hwnas.supernet.tensor_cache import TensorCache
 from hwnas.supernet.trainable_attention import TrainableAttention
 
@@ -81,8 +77,9 @@ class InferenceLayers:
     ) -> FloatLinear | FakeLinear | IntegerLinear:
         """A layer whose bits may each be 32; two quantized operands multiply as integers."""
         del tokens
+        paths = self.weights.paths(size.name, w_bits, a_bits)
         return self.cache.get(
-            ("linear", size, w_bits, a_bits), lambda: self._linear(size, w_bits, a_bits)
+            ("linear", size, w_bits, a_bits, paths), lambda: self._linear(size, w_bits, a_bits)
         )
 
     def attention(self, shape: AttentionShape, bits: int) -> Attention:
@@ -103,28 +100,35 @@ class InferenceLayers:
 
     def grid(self, layer: str, bits: int) -> ActivationGrid:
         """The grid of a layer's input."""
-        scale, offset = self.scales[input_key(layer, bits)]
-        return ActivationGrid.of(scale, offset, bits)
+        return ActivationGrid.of(*self.scales.input_grid(layer, bits), bits)
 
     def codes(self, layer: str, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Integer codes (O, I) int8 and scales (O,) of a whole weight."""
+        """Integer codes (O, I) int8 and scales (O,) of a whole weight without adapters."""
         return self.cache.get(("codes", layer, bits), lambda: self._codes(layer, bits))
 
     def _linear(
         self, size: LayerSize, w_bits: int, a_bits: int
     ) -> FloatLinear | FakeLinear | IntegerLinear:
-        bias = slice_rows(self.weights.bias(size.name), size)
+        bias = size.part.rows(self.weights.bias(size.name))
         if w_bits == FLOAT_BITS:
-            weight = slice_matrix(self.weights.weight(size.name), size)
+            weight = self.weights.merged(size, w_bits, a_bits)
             return FloatLinear(weight, bias, self._grid_or_none(size.name, a_bits))
-        sliced = self.cache.get(("slice", size, w_bits), lambda: self._slice(size, w_bits))
+        paths = self.weights.paths(size.name, w_bits, a_bits)
+        sliced = self.cache.get(
+            ("slice", size, w_bits, paths), lambda: self._slice(size, w_bits, a_bits, paths)
+        )
         if a_bits == FLOAT_BITS:
             return FloatLinear(sliced.codes * sliced.scale[:, None], bias)
         return quantized_linear(sliced, bias, self.grid(size.name, a_bits))
 
-    def _slice(self, size: LayerSize, bits: int) -> QuantizedWeight:
-        codes, scale = self.codes(size.name, bits)
-        return QuantizedWeight.of(slice_matrix(codes, size).contiguous(), slice_rows(scale, size))
+    def _slice(
+        self, size: LayerSize, w_bits: int, a_bits: int, paths: tuple[str, ...]
+    ) -> QuantizedWeight:
+        if paths:
+            merged = self.weights.merged(size, w_bits, a_bits)
+            return QuantizedWeight.of(*self._rounded(merged, size.name, w_bits, size.part))
+        codes, scale = self.codes(size.name, w_bits)
+        return QuantizedWeight.of(size.part.matrix(codes).contiguous(), size.part.rows(scale))
 
     def _conv(self, bits: int, side: int) -> FloatConv | IntegerConv:
         kernel = self.weights.kernel(NECK_CONV)
@@ -140,9 +144,13 @@ class InferenceLayers:
         return None if bits == FLOAT_BITS else self.grid(layer, bits)
 
     def _codes(self, layer: str, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
-        scale = positive(self.scales[weight_key(layer, bits)])
-        codes = (self.weights.weight(layer) / scale[:, None]).round_()
-        return codes.clamp_(*signed_codes(bits)).to(torch.int8), scale.clone()
+        return self._rounded(self.weights.weight(layer), layer, bits)
+
+    def _rounded(
+        self, weight: torch.Tensor, layer: str, bits: int, part: MatrixSlice | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        scale = positive(_row_scales(self.scales, layer, bits, part)).expand(len(weight))
+        return integer_codes(weight, scale, bits, centered=self.scales.grid_is_centered(bits))
 
     def _table(self, shape: AttentionShape, bits: int) -> tuple[torch.Tensor | None]:
         """In a tuple, because a table of zeros is remembered as None."""
@@ -160,13 +168,17 @@ class TrainableLayers:
 
     def linear(self, size: LayerSize, w_bits: int, a_bits: int, *, tokens: int) -> TrainableLinear:
         """A layer whose bits may each be 32."""
-        weight = slice_matrix(self.weights.weight(size.name), size)
+        scale = None
         if w_bits != FLOAT_BITS:
-            scale = slice_rows(self.scales[weight_key(size.name, w_bits)], size)
-            weight = quantize_weight(weight, scale, w_bits)
-        bias = slice_rows(self.weights.bias(size.name), size)
+            scale = _row_scales(self.scales, size.name, w_bits, size.part)
+        weight = MergedWeight(
+            lambda: self.weights.merged(size, w_bits, a_bits),
+            self.weights.sources(size.name, w_bits, a_bits),
+            scale, w_bits, centered=self.scales.grid_is_centered(w_bits),
+        )  # fmt: skip
+        bias = size.part.rows(self.weights.bias(size.name))
         quantized = a_bits != FLOAT_BITS
-        input_range = self.scales[input_key(size.name, a_bits)] if quantized else None
+        input_range = self.scales.input_range(size.name, a_bits) if quantized else None
         return TrainableLinear(weight, bias, input_range, a_bits, tokens * size.inp)
 
     def attention(self, shape: AttentionShape, bits: int) -> TrainableAttention:
@@ -184,7 +196,15 @@ class TrainableLayers:
         if bits == FLOAT_BITS:
             return FloatConv(kernel)
         weight = quantize_weight(kernel, self.scales[weight_key(NECK_CONV, bits)], bits)
-        return TrainableConv(weight, self.scales[input_key(NECK_CONV, bits)], bits)
+        return TrainableConv(weight, self.scales.input_range(NECK_CONV, bits), bits)
+
+
+def _row_scales(
+    scales: ScaleTable, layer: str, bits: int, part: MatrixSlice | None
+) -> torch.Tensor:
+    """Weight scales of the active rows, or the one (1,) of the whole tensor."""
+    found = scales[weight_key(layer, bits)]
+    return found if part is None or len(found) == 1 else part.rows(found)
 
 
 def _tables(encoder: Any, shape: AttentionShape, bits: int) -> tuple[torch.Tensor, torch.Tensor]:

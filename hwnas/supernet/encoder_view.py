@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from hwnas.supernet.encoder_layers import Apply
 from hwnas.supernet.windows import merge_windows, split_windows
@@ -65,7 +66,8 @@ class BlockView:
 class EncoderView:
     """Images (B, 3, R, R) to embeddings (B, 256, R / patch, R / patch).
 
-    `pool_before` is the place in `blocks` at which the token map is halved, None for never.
+    `pool_before` is the place in `blocks` at which the token map is halved, None for never. With
+    `checkpoint` a block keeps its input alone for backward, and runs once more there.
     """
 
     patch: int
@@ -77,12 +79,22 @@ class EncoderView:
     neck_norm: Norm
     neck_conv: Apply
     out_norm: Norm
+    checkpoint: bool = False
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         x = self.tokens(images)
         for place in range(len(self.blocks)):
-            x = self.block(place, x)
+            x = self._kept(place, x) if self.checkpoint else self.block(place, x)
         return self.neck(x)
+
+    def _kept(self, place: int, x: torch.Tensor) -> torch.Tensor:
+        if not torch.is_grad_enabled():
+            return self.block(place, x)
+        # Nothing in a block is random, so no generator needs to be put back.
+        y: torch.Tensor = checkpoint(
+            self.block, place, x, use_reentrant=False, preserve_rng_state=False
+        )
+        return y
 
     def tokens(self, images: torch.Tensor) -> torch.Tensor:
         """Patch embedding plus positions: (B, g, g, C)."""

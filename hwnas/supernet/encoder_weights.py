@@ -1,4 +1,4 @@
-"""Weights of a stock image encoder by layer name, sliced to the sizes of a subnet."""
+"""Weights of a stock image encoder by layer name, sliced to a subnet, adapters merged."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from typing import Any
 
 import torch
 
+from hwnas.adapters import AdapterBank, MatrixSlice
 from hwnas.errors import CheckpointError
 from hwnas.workload.sam_geometry import SamGeometry
 
-__all__ = ["NECK_CONV", "NECK_LINEAR", "PATCH", "EncoderWeights", "LayerSize", "check_encoder"]
+__all__ = [
+    "NECK_CONV",
+    "NECK_LINEAR",
+    "PATCH",
+    "EncoderWeights",
+    "LayerSize",
+    "check_encoder",
+    "freeze_weights",
+]
 
 PATCH, NECK_LINEAR, NECK_CONV = "patch_embed", "neck.0", "neck.2"
 _PARTS = 3  # q, k and v
@@ -25,19 +34,45 @@ class LayerSize:
     inp: int
 
     @property
-    def is_qkv(self) -> bool:
-        return self.name.endswith(".qkv")
+    def part(self) -> MatrixSlice:
+        """The active part of the layer's matrix."""
+        return MatrixSlice(self.out, self.inp, _PARTS if self.name.endswith(".qkv") else 1)
 
 
 class EncoderWeights:
     """Reads the parameters of a wrapped encoder; holds none itself.
 
     Layers are `patch_embed`, `neck.0`, `neck.2` and `blocks.I.LINEAR`; convolutions come as
-    matrices (O, inputs·kh·kw), so that every layer is a linear one.
+    matrices (O, inputs·kh·kw), so that every layer is a linear one. `adapters` are merged into
+    `merged`, never into `weight`.
     """
 
-    def __init__(self, encoder: Any) -> None:
-        self.encoder = encoder
+    def __init__(self, encoder: Any, adapters: AdapterBank | None = None) -> None:
+        self.encoder, self.adapters = encoder, adapters
+
+    def paths(self, layer: str, w_bits: int, a_bits: int) -> tuple[str, ...]:
+        """The adapter paths that a layer of these bits merges; none without adapters."""
+        return () if self.adapters is None else self.adapters.paths(layer, w_bits, a_bits)
+
+    def merged(self, size: LayerSize, w_bits: int, a_bits: int) -> torch.Tensor:
+        """The active part (O, I) of a weight and its adapters, before any quantizer."""
+        weight = size.part.matrix(self.weight(size.name))
+        if self.adapters is None:
+            return weight
+        return self.adapters.merge(size.name, weight, w_bits, a_bits, size.part)
+
+    def whole(self, layer: str) -> LayerSize:
+        """The size of the largest subnet's layer."""
+        rows, columns = self.weight(layer).shape
+        return LayerSize(layer, rows // LayerSize(layer, 0, 0).part.parts, columns)
+
+    def sources(self, layer: str, w_bits: int, a_bits: int) -> tuple[torch.Tensor, ...]:
+        """The trained tensors that `merged` reads."""
+        weight = self.kernel(layer)
+        own = (weight,) if weight.requires_grad else ()
+        if self.adapters is None:
+            return own
+        return own + self.adapters.trained(layer, w_bits, a_bits)
 
     def weight(self, layer: str) -> torch.Tensor:
         """The full weight (O, I) of a layer."""
@@ -66,17 +101,14 @@ class EncoderWeights:
         return getattr(block.attn if name in ("qkv", "proj") else block.mlp, name)
 
 
-def slice_rows(tensor: torch.Tensor, size: LayerSize) -> torch.Tensor:
-    """The first `out` rows; of qkv, the first `out` of each of its three parts."""
-    if not size.is_qkv:
-        return tensor[: size.out]
-    parts = tensor.view(_PARTS, -1, *tensor.shape[1:])[:, : size.out]
-    return parts.reshape(_PARTS * size.out, *tensor.shape[1:])
+def freeze_weights(encoder: Any) -> None:
+    """Leave biases and norms trainable, and nothing else of a stock encoder.
 
-
-def slice_matrix(tensor: torch.Tensor, size: LayerSize) -> torch.Tensor:
-    """The active rows and the first `inp` columns of a matrix (O, I)."""
-    return slice_rows(tensor, size)[:, : size.inp]
+    Frozen are all matrices and kernels, the position table and the relative-position tables.
+    """
+    for name, parameter in encoder.named_parameters():
+        small = name.endswith(".bias") or parameter.dim() == 1
+        parameter.requires_grad_(small)
 
 
 def check_encoder(encoder: Any, geometry: SamGeometry) -> None:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hwnas.data.folder import LabeledImage
-from hwnas.data.prompts import Prompts, prompts_of
-from hwnas.data.scores import iou_of_masks
+from hwnas.data.labeled import LabeledImage
+from hwnas.data.prompts import Prompts
 from hwnas.data.transforms import postprocess, preprocess
-from hwnas.errors import DataError
-from hwnas.supernet.decoder import decode
+from hwnas.data.truths import Truths, prepare_truths, score_window
+from hwnas.supernet.input_cache import InputCache
+from hwnas.supernet.mask_windows import windowed_masks
+from hwnas.supernet.prompt_decoder import PromptDecoder
 from hwnas.supernet.prompting import embed_boxes, embed_points
 from hwnas.supernet.sam_model import encode
 
 __all__ = [
     "PROMPT_KINDS",
     "Embed",
+    "Evaluator",
+    "ImageScores",
     "PromptKind",
     "evaluate_image",
     "evaluate_images",
@@ -31,7 +35,134 @@ __all__ = [
 PromptKind = Literal["box", "point"]
 PROMPT_KINDS: tuple[PromptKind, ...] = ("box", "point")
 Embed = Callable[[torch.Tensor], torch.Tensor]
-_CHUNK = 32  # prompts decoded together; bounds the memory of full-size masks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageScores:
+    """IoU of the n prompted objects of one image (n,), and boundary IoU where it was asked for."""
+
+    iou: NDArray[np.float64]
+    boundary_iou: NDArray[np.float64] | None
+
+
+class Evaluator:
+    """Scores embeddings of fixed images with fixed prompts: what subnets share is done once.
+
+    Inputs of each resolution, prompt tokens, masks and border bands of the objects are kept.
+    Several kinds of prompts share the embedding and are decoded together. The prompt encoder and
+    mask decoder of `sam` are used as they are; call `forget` after they changed.
+    """
+
+    def __init__(
+        self,
+        sam: Any,
+        images: Sequence[LabeledImage],
+        truths: Sequence[Truths],
+        *,
+        prompts: Sequence[PromptKind],
+    ) -> None:
+        self._sam, self._prompts = sam, tuple(prompts)
+        self._inputs = InputCache(images)
+        self.truths = tuple(truths)
+        self.forget()
+
+    @classmethod
+    def of(
+        cls,
+        sam: Any,
+        images: Sequence[LabeledImage],
+        *,
+        prompts: Sequence[PromptKind] = ("box",),
+        max_instances: int | None = None,
+        seed: int = 0,
+        boundary: bool = False,
+    ) -> Evaluator:
+        """Prompt every object, or `max_instances` of each image, drawn by seed and image index."""
+        truths = [
+            prepare_truths(
+                labeled,
+                max_instances=max_instances,
+                rng=np.random.default_rng([seed, index]),
+                boundary=boundary,
+            )
+            for index, labeled in enumerate(images)
+        ]
+        return cls(sam, images, truths, prompts=prompts)
+
+    def forget(self) -> None:
+        """Drop what depends on the weights of the prompt encoder and the mask decoder."""
+        self._decoder = PromptDecoder(self._sam)
+        self._sparse: dict[tuple[int, int], torch.Tensor] = {}
+
+    @torch.no_grad()
+    def score(self, embed: Embed, resolution: int) -> dict[PromptKind, list[ImageScores]]:
+        """For each kind of prompt the scores of each image.
+
+        `embed` maps (B, 3, R, R) to (B, 256, g, g). Images go in batches, so it must treat them
+        independently. An image without objects is not embedded and has empty scores.
+        """
+        rows = [i for i, truths in enumerate(self.truths) if truths.objects]
+        empty = ImageScores(np.zeros(0), None)
+        found = {kind: [empty] * len(self.truths) for kind in self._prompts}
+        device = next(self._sam.mask_decoder.parameters()).device
+        for part, images in self._inputs.batches(rows, resolution, device):
+            for row, embedding in zip(part, embed(images), strict=True):
+                sparse = self._tokens(row, resolution, embedding.device)
+                logits = self._decoder(embedding, sparse).chunk(len(self._prompts))
+                for kind, masks in zip(self._prompts, logits, strict=True):
+                    found[kind][row] = _scores(masks, self.truths[row])
+        return found
+
+    def _tokens(self, row: int, resolution: int, device: torch.device) -> torch.Tensor:
+        """Tokens of all prompts of an image, kind after kind; every kind has two tokens."""
+        key = (row, resolution)
+        if key not in self._sparse:
+            truths, sam = self.truths[row], self._sam
+            self._sparse[key] = torch.cat(
+                [
+                    _sparse(sam, truths.prompts, truths.size, resolution, kind, device)
+                    for kind in self._prompts
+                ]
+            )
+        return self._sparse[key]
+
+
+def evaluate_image(
+    sam: Any,
+    labeled: LabeledImage,
+    *,
+    resolution: int,
+    prompt: PromptKind,
+    embed: Embed | None = None,
+    max_instances: int | None = None,
+    rng: np.random.Generator | None = None,
+) -> NDArray[np.float64]:
+    """IoU at the original size for every object of one image; (n,).
+
+    `embed` maps (B, 3, R, R) to (B, 256, g, g); the model's own encoder if not given.
+    `max_instances` objects are drawn by `rng` where there are more (all by default).
+    """
+    truths = prepare_truths(labeled, max_instances=max_instances, rng=rng)
+    evaluator = Evaluator(sam, [labeled], [truths], prompts=[prompt])
+    return evaluator.score(embed or _own(sam), resolution)[prompt][0].iou
+
+
+def evaluate_images(
+    sam: Any,
+    images: Sequence[LabeledImage],
+    *,
+    resolution: int,
+    prompt: PromptKind,
+    embed: Embed | None = None,
+    max_instances: int | None = None,
+    seed: int = 0,
+) -> list[NDArray[np.float64]]:
+    """`evaluate_image` for each image; a capped draw depends on the seed and the image's index.
+
+    For many subnets make one `Evaluator` and keep it.
+    """
+    evaluator = Evaluator.of(sam, images, prompts=[prompt], max_instances=max_instances, seed=seed)
+    return [scores.iou for scores in evaluator.score(embed or _own(sam), resolution)[prompt]]
 
 
 @torch.no_grad()
@@ -48,14 +179,8 @@ def predict_masks(
     Boxes or center-most points are in pixels of the original image.
     """
     resolution = embedding.shape[-1] * sam.geometry.patch
-    scale = resolution / max(size)
-    if prompt == "box":
-        sparse = embed_boxes(sam, torch.from_numpy(prompts.boxes) * scale, resolution)
-    else:
-        points = (torch.from_numpy(prompts.points)[:, None] + 0.5) * scale - 0.5
-        sparse = embed_points(sam, points, torch.ones(points.shape[:2]), resolution)
-    logits, _ = decode(sam, embedding, sparse[None])
-    return postprocess(logits[0, :, 0], size) > 0
+    sparse = _sparse(sam, prompts, size, resolution, prompt, embedding.device)
+    return postprocess(PromptDecoder(sam)(embedding[0], sparse), size) > 0
 
 
 @torch.no_grad()
@@ -74,66 +199,34 @@ def segment(
     return masks
 
 
-def evaluate_image(
+def _own(sam: Any) -> Embed:
+    return lambda images: encode(sam, images)
+
+
+def _sparse(
     sam: Any,
-    labeled: LabeledImage,
-    *,
+    prompts: Prompts,
+    size: tuple[int, int],
     resolution: int,
     prompt: PromptKind,
-    embed: Embed | None = None,
-    max_instances: int | None = None,
-    rng: np.random.Generator | None = None,
-) -> NDArray[np.float64]:
-    """IoU at the original size for every object of one image; (n,).
-
-    `embed` maps (1, 3, R, R) to (1, 256, g, g); the model's own encoder if not given.
-    `max_instances` objects are drawn by `rng` where there are more (all by default).
-    """
-    prompts = _capped(prompts_of(labeled.instances), max_instances, rng)
-    size = (labeled.image.shape[0], labeled.image.shape[1])
-    with torch.no_grad():
-        image = preprocess(labeled.image, resolution)[None]
-        embedding = embed(image) if embed is not None else encode(sam, image)
-    scores = []
-    for start in range(0, len(prompts.ids), _CHUNK):
-        part = _rows(prompts, slice(start, start + _CHUNK))
-        masks = predict_masks(sam, embedding, size, part, prompt=prompt).numpy()
-        scores.append(iou_of_masks(masks, labeled.instances == part.ids[:, None, None]))
-    return np.concatenate(scores)
+    device: torch.device,
+) -> torch.Tensor:
+    """Prompt tokens (n, 2, 256) of prompts in pixels of an image of `size`."""
+    scale = resolution / max(size)
+    if prompt == "box":
+        return embed_boxes(sam, torch.from_numpy(prompts.boxes).to(device) * scale, resolution)
+    points = (torch.from_numpy(prompts.points).to(device)[:, None] + 0.5) * scale - 0.5
+    return embed_points(sam, points, torch.ones(points.shape[:2], device=device), resolution)
 
 
-def evaluate_images(
-    sam: Any,
-    images: Sequence[LabeledImage],
-    *,
-    resolution: int,
-    prompt: PromptKind,
-    embed: Embed | None = None,
-    max_instances: int | None = None,
-    seed: int = 0,
-) -> list[NDArray[np.float64]]:
-    """`evaluate_image` for each image; a capped draw depends on the seed and the image's index."""
-    return [
-        evaluate_image(
-            sam,
-            labeled,
-            resolution=resolution,
-            prompt=prompt,
-            embed=embed,
-            max_instances=max_instances,
-            rng=np.random.default_rng([seed, index]),
-        )
-        for index, labeled in enumerate(images)
-    ]
+def _scores(logits: torch.Tensor, truths: Truths) -> ImageScores:
+    pairs = list(_pairs(logits, truths))
+    iou = np.array([pair[0] for pair in pairs])
+    bands = [pair[1] for pair in pairs if pair[1] is not None]
+    return ImageScores(iou, np.array(bands) if len(bands) == len(iou) else None)
 
 
-def _capped(prompts: Prompts, limit: int | None, rng: np.random.Generator | None) -> Prompts:
-    if limit is None or len(prompts.ids) <= limit:
-        return prompts
-    if rng is None:
-        raise DataError(f"{len(prompts.ids)} objects, limit {limit}: give a generator to draw them")
-    return _rows(prompts, np.sort(rng.choice(len(prompts.ids), limit, replace=False)))
-
-
-def _rows(prompts: Prompts, rows: slice | NDArray[np.int64]) -> Prompts:
-    return Prompts(prompts.ids[rows], prompts.boxes[rows], prompts.points[rows])
+def _pairs(logits: torch.Tensor, truths: Truths) -> Iterator[tuple[float, float | None]]:
+    masks = windowed_masks(logits, truths.size)
+    for truth, (mask, window) in zip(truths.objects, masks, strict=True):
+        yield score_window(truths, truth, mask, window)

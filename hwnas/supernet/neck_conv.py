@@ -14,6 +14,7 @@ from torch.nn import functional
 from hwnas.quant.integer import integer_matmul
 from hwnas.quant.linear import ActivationGrid
 from hwnas.quant.lsq import quantize_activation
+from hwnas.quant.merged import RangeOf, range_of
 
 __all__ = ["FloatConv", "IntegerConv", "TrainableConv", "integer_conv"]
 
@@ -38,11 +39,11 @@ class TrainableConv:
     """LSQ+ on the input, then the convolution with a weight that is quantized already."""
 
     weight: torch.Tensor
-    input_range: torch.Tensor
+    input_range: torch.Tensor | RangeOf
     bits: int
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        scale, offset = self.input_range
+        scale, offset = range_of(self.input_range, x)
         x = quantize_activation(x, scale, offset, self.bits, elements=x[0].numel())
         return _conv(x, self.weight)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["pack", "unpack"]
+__all__ = ["half", "pack", "unpack"]
 
 _INT8, _SCALE = "::int8", "::scale"
 _SMALL = 4096  # elements; below this the saving is not worth the rounding
@@ -29,9 +29,16 @@ def pack(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             channel = 1 if _is_transposed(key, value) else 0
             packed[key + _INT8], packed[key + _SCALE] = _quantize(value.float(), channel)
         else:
-            fits = value.abs().max() < _FLOAT16_MAX if value.numel() else True
-            packed[key] = value.to(torch.float16 if fits else torch.float32).contiguous()
+            packed[key] = half(value)
     return packed
+
+
+def half(value: torch.Tensor) -> torch.Tensor:
+    """A tensor in float16, or float32 where float16 would overflow; integers as they are."""
+    if not value.is_floating_point():
+        return value.contiguous()
+    fits = value.abs().max() < _FLOAT16_MAX if value.numel() else True
+    return value.to(torch.float16 if fits else torch.float32).contiguous()
 
 
 def unpack(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from hwnas.quant.bits import ATTENTION_BITS, BITS, EDGE_BITS, unsigned_codes
 from hwnas.quant.ranges import activation_range, signed_scale, weight_scales
 from hwnas.supernet.elastic_encoder import ElasticEncoder
-from hwnas.supernet.encoder_weights import NECK_CONV, NECK_LINEAR, PATCH, EncoderWeights
+from hwnas.supernet.encoder_weights import NECK_CONV, NECK_LINEAR, PATCH
 from hwnas.supernet.observing import observed
 from hwnas.supernet.position_tables import by_pair, resize_table
 from hwnas.supernet.scale_table import ScaleTable, attention_key, input_key, weight_key
@@ -32,8 +32,13 @@ def calibrate_ranges(
     rng: torch.Generator,
     bits: Sequence[int] = BITS,
     attn_bits: Sequence[int] = ATTENTION_BITS,
+    edges: bool = True,
+    plan_at: Callable[[int], EncoderPlan] | None = None,
 ) -> ScaleTable:
     """Scales and offsets for each bit-width, from the largest network in full precision.
+
+    `plan_at` gives another network to look at, by resolution. Without `edges` patch embedding and
+    neck, which have one bit-width, are left out.
 
     `images` are normalized inputs (3, R, R); give them at all resolutions of the space, because
     one set of scales serves all of them. Weights, inputs, queries, keys and values: least squared
@@ -55,32 +60,42 @@ def calibrate_ranges(
             values.add(name, x)
 
     for image in images:
-        plan = EncoderPlan.uniform(encoder.geometry, resolution=image.shape[-1])
+        side = image.shape[-1]
+        plan = (
+            EncoderPlan.uniform(encoder.geometry, resolution=side)
+            if plan_at is None
+            else plan_at(side)
+        )
         observed(encoder.view(plan), observe)(image[None])
-    tensors = dict(_weight_entries(encoder, bits))
-    tensors |= dict(_input_entries(encoder.geometry, values, bits))
+    layers = list(_layers(encoder.geometry, bits, edges))
+    tensors = dict(_weight_entries(encoder, layers))
+    tensors |= dict(_input_entries(layers, values))
     tensors |= dict(_attention_entries(encoder.geometry, values, softmax, attn_bits))
     return ScaleTable(tensors)
 
 
-def _layers(geometry: SamGeometry, bits: Sequence[int]) -> Iterator[tuple[str, int]]:
+def _layers(geometry: SamGeometry, bits: Sequence[int], edges: bool) -> Iterator[tuple[str, int]]:
     for block in range(geometry.depth):
         yield from ((f"blocks.{block}.{name}", b) for name in LINEARS for b in bits)
-    yield from ((name, EDGE_BITS) for name in _EDGES)
+    if edges:
+        yield from ((name, EDGE_BITS) for name in _EDGES)
 
 
 def _weight_entries(
-    encoder: ElasticEncoder, bits: Sequence[int]
+    encoder: ElasticEncoder, layers: Sequence[tuple[str, int]]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    weights = EncoderWeights(encoder.encoder)
-    for layer, b in _layers(encoder.geometry, bits):
-        yield weight_key(layer, b), weight_scales(weights.weight(layer), b)
+    table = encoder.scales
+    for layer, b in layers:
+        weight = encoder.weight(layer, b, b)
+        yield weight_key(layer, b), weight_scales(
+            weight, b, centered=table.grid_is_centered(b), per_tensor=table.per_tensor
+        )
 
 
 def _input_entries(
-    geometry: SamGeometry, values: _Values, bits: Sequence[int]
+    layers: Sequence[tuple[str, int]], values: _Values
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    for layer, b in _layers(geometry, bits):
+    for layer, b in layers:
         yield input_key(layer, b), torch.stack(activation_range(values[layer], b))
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from hwnas.adapters import AdapterBank
 from hwnas.errors import CheckpointError
 from hwnas.supernet.checkpoint import asset_path, load_sam, load_weights
 from hwnas.supernet.elastic_encoder import ElasticEncoder
 from hwnas.supernet.encoder_order import EncoderOrder, drop_order, sort_encoder
+from hwnas.supernet.encoder_weights import freeze_weights
 from hwnas.supernet.sam_model import build_sam
 from hwnas.supernet.scale_table import ScaleTable
 from hwnas.supernet.subnet import Subnet
@@ -20,27 +22,36 @@ from hwnas.supernet.supernet_file import (
     hash_weights,
     is_supernet_file,
     read_supernet_file,
+    write_supernet_file,
 )
+from hwnas.supernet.trained_tensors import TrainedTensors, changed_weights
 from hwnas.workload.sam_geometry import GEOMETRIES, SamGeometry
 from hwnas.workload.sam_plan import EncoderPlan, plan_of
 
-__all__ = ["SamSupernet", "build", "supernet_path"]
+__all__ = ["SamSupernet", "build", "save_supernet", "supernet_path"]
 
 
 class SamSupernet(nn.Module):
     """A SAM whose image encoder is elastic; stock modules and keys are under `sam`.
 
-    `order` is the one in which the encoder has been sorted already (`sort_encoder`).
+    `order` is the one in which the encoder has been sorted already (`sort_encoder`). With
+    `adapters` the weights of the encoder are frozen; without, all of them can be trained.
+    `checkpoint` trades time for memory in training (`ElasticEncoder`).
     """
 
     def __init__(
-        self, sam: Any, *, scales: ScaleTable | None = None, order: EncoderOrder | None = None
-    ) -> None:
+        self, sam: Any, *, scales: ScaleTable | None = None, order: EncoderOrder | None = None,
+        adapters: AdapterBank | None = None, checkpoint: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.geometry: SamGeometry = sam.geometry
         self.sam = sam
         self.order = EncoderOrder.stock(self.geometry) if order is None else order
-        self.encoder = ElasticEncoder(sam.image_encoder, self.geometry, scales)
+        self.encoder = ElasticEncoder(
+            sam.image_encoder, self.geometry, scales, adapters=adapters, checkpoint=checkpoint
+        )
+        if adapters is not None:
+            freeze_weights(sam.image_encoder)
         self._active = EncoderPlan.uniform(self.geometry)
         self.eval()
 
@@ -92,7 +103,8 @@ def build(
 ) -> SamSupernet:  # fmt: skip
     """Build the supernet of a shipped name (`sam-vit-t`), a supernet file, or a checkpoint.
 
-    A supernet file without weights takes them from `base`, else from the shipped model of its
+    A trained supernet file brings its adapters and whatever else was trained. A supernet file
+    without weights takes them from `base`, else from the shipped model of its
     geometry; both must be the ones that it was prepared for. A plain checkpoint gives a supernet
     without scales: it runs in floating point until `prepare_supernet` has calibrated it.
     """
@@ -106,6 +118,27 @@ def build(
     if is_supernet_file(name_or_path):
         return _assemble(read_supernet_file(name_or_path), base, str(name_or_path))
     return SamSupernet(load_sam(name_or_path, geometry))
+
+
+def save_supernet(
+    supernet: SamSupernet, path: str | Path, *, base_weights: dict[str, torch.Tensor],
+    with_base: bool = False, notes: dict[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    """Write a supernet, trained or not, as the file that `build` reads.
+
+    `base_weights` are those of the unsorted base checkpoint (`load_sam(base).state_dict()`).
+    Written are order, scales, adapters and every tensor that differs from the base; adapters and
+    changed tensors are rounded to float16 (`trained_tensors.py`), so what `build` gives back
+    differs by that much. `notes` is JSON that says how all this was made.
+    """
+    tuned = changed_weights(supernet.sam, base_weights, supernet.order)
+    trained = None
+    if supernet.encoder.adapters is not None or tuned:
+        trained = TrainedTensors(supernet.encoder.adapters, tuned)
+    return write_supernet_file(
+        path, geometry=supernet.geometry, order=supernet.order, scales=supernet.encoder.scales,
+        base_weights=base_weights, with_base=with_base, notes=notes or {}, trained=trained,
+    )  # fmt: skip
 
 
 def supernet_path(name: str) -> Path:
@@ -133,4 +166,5 @@ def _assemble(file: SupernetFile, base: str | Path | None, source: str) -> SamSu
                 "give the base checkpoint that it belongs to, or prepare the supernet again"
             )
     sort_encoder(sam.image_encoder, file.order, file.geometry)
-    return SamSupernet(sam, scales=file.scales, order=file.order)
+    file.trained.apply(sam, source=source)
+    return SamSupernet(sam, scales=file.scales, order=file.order, adapters=file.trained.adapters)

@@ -1,14 +1,19 @@
-"""The file that turns a base checkpoint into a supernet: order, scales and provenance.
+"""The file that turns a base checkpoint into a supernet: order, scales and what was trained.
 
 It may hold the base weights too (`base.*`, 8 bits per channel); the shipped one does not, because
 the base checkpoint lies beside it, and names that checkpoint by the hash of its tensors.
+
+A trained supernet adds `adapters.*` and `tuned.*` (`trained_tensors.py`). Such a file is of
+format 2: it says what the adapters are and keeps the hash of its own tensors. One without them
+stays readable by the first version.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +22,9 @@ import torch
 from hwnas.errors import CheckpointError
 from hwnas.supernet.checkpoint import read_metadata, read_tensors, save_weights
 from hwnas.supernet.encoder_order import EncoderOrder
-from hwnas.supernet.packing import pack
+from hwnas.supernet.packing import pack, unpack
 from hwnas.supernet.scale_table import ScaleTable
+from hwnas.supernet.trained_tensors import TrainedTensors
 from hwnas.workload.sam_geometry import GEOMETRIES, SamGeometry
 
 __all__ = [
@@ -29,7 +35,7 @@ __all__ = [
     "write_supernet_file",
 ]
 
-_FORMAT = "hwnas-supernet-1"
+_UNTRAINED, _TRAINED = "hwnas-supernet-1", "hwnas-supernet-2"
 _ORDER, _SCALES, _BASE = "order.", "scales.", "base."
 
 
@@ -43,6 +49,7 @@ class SupernetFile:
     base_hash: str
     base_weights: dict[str, torch.Tensor] | None
     notes: dict[str, Any]
+    trained: TrainedTensors = field(default_factory=TrainedTensors)
 
 
 def write_supernet_file(
@@ -54,7 +61,8 @@ def write_supernet_file(
     base_weights: dict[str, torch.Tensor],
     with_base: bool,
     notes: dict[str, Any],
-) -> Path:
+    trained: TrainedTensors | None = None,
+) -> Path:  # fmt: skip
     """Write a supernet file, whole or not at all.
 
     `base_weights` are those of the unsorted base checkpoint, as loaded; `notes` is JSON that says
@@ -62,14 +70,24 @@ def write_supernet_file(
     """
     tensors = {f"{_ORDER}{name}": value for name, value in _order_tensors(order).items()}
     tensors |= {f"{_SCALES}{name}": value for name, value in scales.tensors().items()}
-    if with_base:
-        tensors |= {f"{_BASE}{name}": value for name, value in pack(base_weights).items()}
     metadata = {
-        "format": _FORMAT,
+        "format": _UNTRAINED,
         "geometry": geometry.name,
         "base_hash": hash_weights(base_weights),
         "notes": json.dumps(notes, sort_keys=True),
     }
+    options = {**scales.options, "relative": False}
+    if trained is not None or options != ScaleTable({}).options:
+        trained = trained or TrainedTensors()
+        tensors |= trained.packed()
+        metadata |= {
+            "format": _TRAINED,
+            "scales": json.dumps(options),
+            "adapters": json.dumps(trained.config()),
+            "hash": hash_weights(unpack(tensors)),
+        }
+    if with_base:
+        tensors |= {f"{_BASE}{name}": value for name, value in pack(base_weights).items()}
     return save_weights(path, tensors, metadata=metadata)
 
 
@@ -78,21 +96,29 @@ def read_supernet_file(path: str | Path) -> SupernetFile:
     metadata = read_metadata(path)
     tensors = read_tensors(path)
     name = metadata.get("geometry", "")
-    if metadata.get("format") != _FORMAT or name not in GEOMETRIES:
+    if metadata.get("format") not in (_UNTRAINED, _TRAINED) or name not in GEOMETRIES:
         raise CheckpointError(
             f"{path}: format {metadata.get('format')!r}, geometry {name!r}; expected a supernet "
-            f"file ({_FORMAT}); write one with hwnas.workflows.prepare_supernet"
+            f"file ({_UNTRAINED} or {_TRAINED}); write one with hwnas.workflows.prepare_supernet"
         )
     base = _under(tensors, _BASE)
     order = _order_of(path, _under(tensors, _ORDER))
     order.check(GEOMETRIES[name])
+    options: dict[str, Any] = {}
+    trained = TrainedTensors()
+    if metadata["format"] == _TRAINED:
+        _check_hash(path, metadata, tensors)
+        options = json.loads(metadata.get("scales", "{}"))
+        config = json.loads(metadata.get("adapters", "null"))
+        trained = TrainedTensors.read(tensors, config, source=str(path))
     return SupernetFile(
         GEOMETRIES[name],
         order,
-        ScaleTable(_under(tensors, _SCALES)),
+        ScaleTable(_under(tensors, _SCALES), **options),
         metadata.get("base_hash", ""),
         base or None,
         json.loads(metadata.get("notes", "{}")),
+        trained,
     )
 
 
@@ -109,6 +135,17 @@ def hash_weights(weights: dict[str, torch.Tensor]) -> str:
         digest.update(f"{name}{tuple(value.shape)}".encode())
         digest.update(value.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _check_hash(
+    path: str | Path, metadata: Mapping[str, str], tensors: dict[str, torch.Tensor]
+) -> None:
+    own = {name: value for name, value in tensors.items() if not name.startswith(_BASE)}
+    if hash_weights(own) != metadata.get("hash"):
+        raise CheckpointError(
+            f"{path}: its tensors are not those that were written (their hash differs); the file "
+            "is damaged or was edited; copy it again, or train again"
+        )
 
 
 def _order_tensors(order: EncoderOrder) -> dict[str, torch.Tensor]:

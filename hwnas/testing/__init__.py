@@ -3,7 +3,8 @@
     from hwnas.testing import check_cost_model
     assert not check_cost_model(MyNpu(context), context)
 
-`hwnas.testing.pytest_kits` holds the same promises as test classes.
+`hwnas.testing.pytest_kits` holds the same promises as test classes; the kit of adapters is
+`hwnas.testing.adapters.check_adapter`, apart because it imports torch.
 """
 
 from __future__ import annotations

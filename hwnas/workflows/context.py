@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from hwnas.cost import CostContext, SupernetLike
 from hwnas.device import DeviceProfile
+from hwnas.errors import DataError
 from hwnas.registry.loading import import_attribute
 from hwnas.space import SearchSpace
 
@@ -29,7 +30,8 @@ def make_context(
         device: profile for latency and energy.
         supernet: file of a trained supernet; by default the one that ships under the space's name.
         data: folder of images and masks, the embedded picture by default. Where the folder has
-            a split.csv, its `val` rows are used, so that a search never sees the test split.
+            a split.csv, its `val` rows are used, so that a search never sees the test split;
+            without such rows everything but `test`.
         seed: for models that draw random numbers.
     """
     return CostContext(
@@ -38,6 +40,8 @@ def make_context(
         supernet=_supernet(space, supernet),
         data=partial(_images, data),
         seed=seed,
+        supernet_source=supernet,
+        data_source=data,
     )
 
 
@@ -62,4 +66,10 @@ def _images(folder: str | None) -> Any:
 
     pairs = find_pairs(folder)
     validation = [pair for pair in pairs if pair.split == "val"]
-    return read_pairs(validation or pairs)
+    allowed = validation or [pair for pair in pairs if pair.split != "test"]
+    if not allowed:
+        raise DataError(
+            f"{folder}: all {len(pairs)} images are of the test split, which a search must not "
+            "see; mark some as val in split.csv"
+        )
+    return read_pairs(allowed)

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.data.baselines import BASELINES
-from hwnas.data.embedded import embedded_image
-from hwnas.data.folder import LabeledImage, find_pairs, read_pairs
+from hwnas.data.labeled import LabeledImage
 from hwnas.data.prompts import Prompts, prompts_of
 from hwnas.data.scores import iou_of_masks, mean_with_error
+from hwnas.errors import DataError
 from hwnas.supernet.checkpoint import load_sam
 from hwnas.supernet.evaluation import PromptKind, evaluate_images
-from hwnas.supernet.training.features import fused_embedding
+from hwnas.supernet.training.pretraining.features import fused_embedding
+from hwnas.workflows.evaluation_data import open_data
 
 __all__ = ["Score", "evaluate_baselines", "evaluate_model"]
 
@@ -41,7 +42,7 @@ class Score:
     by_kind: dict[str, tuple[float, float | None, int]]
 
 
-def evaluate_model(
+def evaluate_model(  # noqa: PLR0913 - one keyword for each option of the command
     name_or_path: str | Path,
     *,
     data: str | Path | None = None,
@@ -50,14 +51,23 @@ def evaluate_model(
     prompts: Sequence[PromptKind] = ("box", "point"),
     max_instances: int | None = None,
     seed: int = 0,
+    split_seed: int | None = None,
+    max_images: int | None = None,
+    allow_empty: bool = False,
 ) -> list[Score]:
     """Score a shipped model or a checkpoint with tight boxes and center-most points.
 
     Without `data` on the embedded picture. All objects count unless `max_instances` limits them
-    (drawn with `seed`). `resolutions` defaults to the model's largest.
+    (drawn with `seed`). `resolutions` defaults to the model's largest. `split_seed`, `max_images`
+    and `allow_empty` as in `open_data`; images without objects do not count.
     """
     sam = load_sam(name_or_path)
-    images = _images(data, split)
+    images = _with_objects(
+        open_data(
+            data, split=split, split_seed=split_seed, max_images=max_images, seed=seed,
+            allow_empty=allow_empty,
+        ).images
+    )  # fmt: skip
     scores = []
     for resolution in resolutions or (sam.geometry.image_size,):
         for prompt in prompts:
@@ -75,10 +85,21 @@ def evaluate_model(
 
 
 def evaluate_baselines(
-    *, data: str | Path | None = None, split: str | None = "test"
+    *,
+    data: str | Path | None = None,
+    split: str | None = "test",
+    split_seed: int | None = None,
+    max_images: int | None = None,
+    seed: int = 0,
+    allow_empty: bool = False,
 ) -> list[Score]:
     """Score the methods without learning, with tight boxes, on the same images and objects."""
-    images = _images(data, split)
+    images = _with_objects(
+        open_data(
+            data, split=split, split_seed=split_seed, max_images=max_images, seed=seed,
+            allow_empty=allow_empty,
+        ).images
+    )  # fmt: skip
     return [
         _score(name, "box", None, images, [_baseline(image, masks) for image in images])
         for name, masks in BASELINES.items()
@@ -99,11 +120,11 @@ def _baseline(
     return np.concatenate(scores)
 
 
-def _images(data: str | Path | None, split: str | None) -> list[LabeledImage]:
-    if data is None:
-        return [embedded_image()]
-    has_split = (Path(data) / "split.csv").is_file()
-    return read_pairs(find_pairs(data, split=split if has_split else None))
+def _with_objects(images: Sequence[LabeledImage]) -> list[LabeledImage]:
+    found = [image for image in images if image.instances.any()]
+    if not found:
+        raise DataError("no image has an object to prompt; mark objects in the masks of this split")
+    return found
 
 
 def _score(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hwnas.config import SearchConfig
-from hwnas.search import Objective
+from hwnas.cost import CostModel
+from hwnas.search import executed_names, refinement_of
 from hwnas.workflows.resolve import Resolved, evaluations_of, resolve
 
 __all__ = ["Explanation", "explain"]
@@ -22,18 +23,22 @@ _TRIALS = 3  # timed designs; the first, which loads weights, is not among them
 class Explanation:
     """A resolved search with its size and expected time.
 
-    `seconds_per_evaluation` is the median over a few random designs, by cost model.
+    `seconds_per_evaluation` is the median over a few random designs, by cost model; for one that is
+    fitted during the search, it is that of the real evaluations that it learns from.
     """
 
     live: Resolved
     seconds_per_evaluation: dict[str, float]
+    real_evaluations: dict[str, int]
 
     @property
     def expected_seconds(self) -> float:
         """Evaluations times seconds each, on one process; the final scoring not counted."""
-        searched = {column.name for column in self.live.problem.columns}
-        each = sum(s for name, s in self.seconds_per_evaluation.items() if name in searched)
-        return each * evaluations_of(self.live)
+        designs = evaluations_of(self.live)
+        return sum(
+            seconds * min(designs, self.real_evaluations.get(name, designs))
+            for name, seconds in self.seconds_per_evaluation.items()
+        )
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -54,10 +59,14 @@ class Explanation:
             ("algorithm", f"{config.algorithm}, population {config.population}"),
             ("seed", config.seed),
             ("evaluations", evaluations_of(self.live)),
+            ("real evaluations", ", ".join(self._real()) or "none"),
             ("limits", ", ".join(map(str, self.live.problem.limits)) or "none"),
             ("final scoring", self.live.rescore.name if self.live.rescore else "none"),
             ("expected time", f"{self.expected_seconds:.0f} s and the final scoring"),
         ]
+
+    def _real(self) -> list[str]:
+        return [f"up to {n} to learn {name} from" for name, n in self.real_evaluations.items()]
 
     def objective_rows(self) -> list[dict[str, object]]:
         """One row a cost model."""
@@ -71,6 +80,7 @@ class Explanation:
                 "ms per evaluation": self.seconds_per_evaluation[column.name] * 1e3,
             }
             for column in self.live.problem.columns
+            if column.name in self.seconds_per_evaluation
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,18 +101,23 @@ def explain(config: SearchConfig) -> Explanation:
         HwnasError: whatever would stop the search itself.
     """
     live = resolve(config)
-    return Explanation(live, _timed(live, live.problem.columns))
+    plans = {c.name: refinement_of(c.model) for c in live.problem.columns}
+    executed = executed_names(live.problem)
+    timed = {c.name: c.model for c in live.problem.columns if c.name in executed}
+    timed |= {name: plan.real for name, plan in plans.items() if plan is not None}
+    real = {name: plan.evaluations for name, plan in plans.items() if plan is not None}
+    return Explanation(live, _timed(live, timed), real)
 
 
-def _timed(live: Resolved, columns: Sequence[Objective]) -> dict[str, float]:
+def _timed(live: Resolved, models: Mapping[str, CostModel]) -> dict[str, float]:
     archs = live.space.sample(np.random.default_rng(live.config.seed), _TRIALS + 1)
     found = {}
-    for column in columns:
-        column.model.evaluate(archs[:1])
+    for name, model in models.items():
+        model.evaluate(archs[:1])
         times = []
         for index in range(1, len(archs)):
             start = time.perf_counter()
-            column.model.evaluate(archs[index : index + 1])
+            model.evaluate(archs[index : index + 1])
             times.append(time.perf_counter() - start)
-        found[column.name] = float(np.median(times))
+        found[name] = float(np.median(times))
     return found

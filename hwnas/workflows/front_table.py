@@ -41,6 +41,8 @@ def front_document(outcome: Outcome) -> dict[str, Any]:
         "device": outcome.resolved.device.key if outcome.resolved.device else None,
         "evaluations": result.evaluations,
         "failed": result.failed,
+        "real_evaluations": result.real_evaluations,
+        "predictors": {name: verdict.to_dict() for name, verdict in outcome.judged.items()},
         "hypervolume": result.hypervolume,
         "reference_point": dict(result.reference_point),
         "run": str(outcome.folder) if outcome.folder else None,

@@ -15,7 +15,8 @@ __all__ = ["input_hashes"]
 def input_hashes(live: Resolved) -> dict[str, str]:
     """sha256 by path of every file that the user named: plug-ins, space, device, weights, data.
 
-    Built-in parts are not hashed; the version in `environment.json` stands for them.
+    Built-in parts are not hashed; the version in `environment.json` stands for them. A cost model
+    that reads files of its own names them in an optional attribute `input_files`.
     """
     return hash_inputs(_files(live))
 
@@ -31,3 +32,5 @@ def _files(live: Resolved) -> Iterator[Path]:
     for named in (config.device, config.supernet, config.data):
         if named is not None and Path(named).exists():
             yield Path(named)
+    for column in live.problem.columns:
+        yield from getattr(column.model, "input_files", ())

@@ -1,4 +1,4 @@
-"""What is installed: lists and descriptions of cost models and search spaces."""
+"""What is installed: lists and descriptions of cost models, search spaces and adapters."""
 
 from __future__ import annotations
 
@@ -7,12 +7,25 @@ from collections.abc import Callable
 from typing import Any
 
 from hwnas.errors import HwnasError
-from hwnas.registry import Registry, cost_models, search_spaces
+from hwnas.registry import Registry, adapters, cost_models, search_spaces
 from hwnas.space import SearchSpace, load_space
 
-__all__ = ["list_costs", "list_spaces", "show_cost", "show_space"]
+__all__ = [
+    "list_adapters",
+    "list_costs",
+    "list_spaces",
+    "show_adapter",
+    "show_cost",
+    "show_space",
+]
 
 Row = dict[str, object]
+
+_COLUMNS = {
+    cost_models.group: ("unit", "direction"),
+    search_spaces.group: ("size",),
+    adapters.group: ("role",),
+}
 
 
 def list_costs() -> list[Row]:
@@ -25,6 +38,21 @@ def list_spaces() -> list[Row]:
     return _listed(search_spaces, _space_facts)
 
 
+def list_adapters() -> list[Row]:
+    """One row an adapter; one that does not load is listed with its problem."""
+    return _listed(adapters, _adapter_facts)
+
+
+def show_adapter(spec: str) -> list[Row]:
+    """What an adapter does to a weight, and its options with their defaults.
+
+    Raises:
+        PluginError: nothing answers to `spec`.
+    """
+    plugin = adapters.load(spec)
+    return _described(plugin, {"name": spec, **_adapter_facts(plugin)})
+
+
 def show_cost(spec: str) -> list[Row]:
     """What a cost model computes, and its options with their defaults.
 
@@ -32,9 +60,12 @@ def show_cost(spec: str) -> list[Row]:
         PluginError: nothing answers to `spec`.
     """
     plugin = cost_models.load(spec)
-    facts: Row = {"name": spec, **_cost_facts(plugin)}
+    return _described(plugin, {"name": spec, **_cost_facts(plugin)})
+
+
+def _described(plugin: object, facts: Row) -> list[Row]:
     facts["description"] = " ".join((inspect.getdoc(plugin) or "none").split())
-    options = [p for p in _parameters(plugin) if p.kind is p.KEYWORD_ONLY]
+    options = [p for p in _parameters(plugin) if p.kind is p.KEYWORD_ONLY and p.name != "rng"]
     for option in options:
         facts[f"option {option.name}"] = f"{option.default!r} ({_annotation(option)})"
     return [{"what": key, "value": value} for key, value in facts.items()]
@@ -72,7 +103,7 @@ def _listed(registry: Registry, facts: Callable[[Any], Row]) -> list[Row]:
         try:
             row |= facts(registry.load(entry.name))
         except HwnasError as error:
-            row |= dict.fromkeys(("unit", "direction") if registry is cost_models else ("size",))
+            row |= dict.fromkeys(_COLUMNS[registry.group])
             row |= {"about": f"broken: {error}"}
         rows.append(row | {"from": entry.distribution})
     return rows
@@ -84,6 +115,10 @@ def _cost_facts(plugin: object) -> Row:
         "direction": getattr(plugin, "direction", None),
         "about": _first_sentence(plugin),
     }
+
+
+def _adapter_facts(plugin: object) -> Row:
+    return {"role": getattr(plugin, "role", None), "about": _first_sentence(plugin)}
 
 
 def _space_facts(plugin: Any) -> Row:

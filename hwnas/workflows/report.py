@@ -24,7 +24,8 @@ from hwnas.report import (
     write_html,
     write_png,
 )
-from hwnas.search import Problem, hypervolume, non_dominated
+from hwnas.search import Problem, hypervolume, non_dominated, with_fitted
+from hwnas.workflows.judging import fit_reports
 from hwnas.workflows.rescoring import read_rescored
 from hwnas.workflows.resolve import Resolved, resolve
 
@@ -34,7 +35,7 @@ _TRACE_POINTS = 60
 _FIDELITY = {
     "analytic": "an exact count",
     "estimated": "estimated (no measurements yet)",
-    "predicted": "predicted (calibrated on measurements)",
+    "predicted": "predicted (learned from values of other designs)",
     "proxy": "a proxy (not a quality in real units)",
 }
 
@@ -60,7 +61,7 @@ def write_run_report(folder: RunFolder, live: Resolved) -> tuple[Path, ...]:
 
 def report_data(folder: RunFolder, live: Resolved) -> ReportData:
     """Gather what a report shows."""
-    evaluations = tuple(folder.evaluations())
+    evaluations = with_fitted(live.problem, folder)
     table = _Table(live.problem, evaluations)
     if not len(table.good):
         raise RunError(f"{folder.path}: no design has been evaluated yet; nothing to report")
@@ -221,6 +222,7 @@ def _weak_figures(device: DeviceProfile | None) -> tuple[DeviceFigure, ...]:
 
 def _notes(live: Resolved, state: Mapping[str, Any]) -> tuple[str, ...]:
     notes = list(live.remarks)
+    notes += [f"{name}: {report}." for name, report in fit_reports(live.problem).items()]
     if state.get("status", "finished") not in {"finished", "running"}:
         notes.append(f"The run ended as {state['status']}: {state.get('message', '')}".rstrip(": "))
     return tuple(notes)

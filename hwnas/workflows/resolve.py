@@ -9,19 +9,28 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from hwnas.config import SearchConfig, load_config, make_config
-from hwnas.cost import CostContext, CostModel, build
+from hwnas.cost import (
+    CostContext,
+    CostModel,
+    build,
+    declared_needs,
+    is_ready,
+    missing_needs,
+)
 from hwnas.device import DeviceProfile, find
 from hwnas.errors import ConfigError, HwnasError
 from hwnas.registry import cost_models
-from hwnas.search import Limit, Objective, Problem
+from hwnas.search import Limit, Objective, Problem, executed_names, refinement_of
 from hwnas.space import SearchSpace, load_space
 from hwnas.workflows.context import make_context
 
 __all__ = ["Resolved", "evaluations_of", "resolve", "resolve_config"]
 
-# What a space without objectives of its own is searched by, and what needs a device.
+# What a space without objectives of its own is searched by.
 _DEFAULT_OBJECTIVES = ("latency", "bitops")
-_NEED_DEVICE = frozenset({"latency", "energy"})
+# How many designs to evaluate where each runs a network, and where each is computed: then it is the
+# scoring of the front that takes the time, and the front grows with the search.
+_EVALUATIONS_BY_NETWORK, _EVALUATIONS = 360, 1000
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,7 @@ class Resolved:
 
     `rescore` is the cost model that scores the final front once more, with more care; None where
     neither the configuration nor the space names one. `remarks` are what the user should know.
+    `config.max_evaluations` is a number, whether the user gave one or not.
     """
 
     config: SearchConfig
@@ -89,7 +99,7 @@ def resolve(
     context = make_context(
         space, device=device, supernet=config.supernet, data=config.data, seed=config.seed
     )
-    wanted, remarks = _wanted(config, space)
+    wanted, remarks = _wanted(config, context, plugins or {})
     rescore = config.rescore or space.extras.get("rescore")
     limited = [limit.name for limit in limits if limit.name in cost_models.names()]
     models = _Models(context, config, plugins or {}, problems)
@@ -103,6 +113,9 @@ def resolve(
             problem = _problem(space, models, (*wanted, *config.costs), limits, config)
     if problem is None or problems.found:
         raise problems.gathered()
+    remarks = (*remarks, *_refined(problem))
+    if config.max_evaluations is None:
+        config = config.model_copy(update={"max_evaluations": _usual_evaluations(problem)})
     return Resolved(config, context, problem, models.get(rescore) if rescore else None, remarks)
 
 
@@ -110,7 +123,13 @@ def evaluations_of(live: Resolved) -> int:
     """How many designs the search will evaluate at most."""
     if live.config.algorithm == "exhaustive":
         return live.space.size()
-    return min(live.config.max_evaluations, live.space.size())
+    return min(live.config.max_evaluations or _EVALUATIONS, live.space.size())
+
+
+def _usual_evaluations(problem: Problem) -> int:
+    executed = executed_names(problem)
+    needs = {n for c in problem.columns if c.name in executed for n in declared_needs(c.model)}
+    return _EVALUATIONS_BY_NETWORK if "supernet" in needs else _EVALUATIONS
 
 
 class _Problems:
@@ -173,17 +192,51 @@ class _Models:
                 )
 
 
-def _wanted(config: SearchConfig, space: SearchSpace) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Cost models to optimize besides `config.costs`, and remarks on the choice."""
+def _wanted(
+    config: SearchConfig, context: CostContext, plugins: Mapping[str, object]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Cost models to optimize besides `config.costs`, and remarks on the choice.
+
+    A space names each of its objectives, or several to take the first that is ready of.
+    """
     if config.objectives:
         return config.objectives, ()
-    own: Sequence[str] = space.extras.get("objectives") or ()
+    own: Sequence[str | Sequence[str]] = context.space.extras.get("objectives") or ()
     if not own and config.costs:
         return (), ()
-    own = own or _DEFAULT_OBJECTIVES
-    left = [name for name in own if config.device is None and name in _NEED_DEVICE]
+    wanted: list[str] = []
+    left: list[str] = []
+    for entry in own or _DEFAULT_OBJECTIVES:
+        names = (entry,) if isinstance(entry, str) else tuple(entry)
+        loaded = {name: _loaded(name, plugins) for name in names}
+        name = next((n for n in names if is_ready(loaded[n], context)), names[-1])
+        (left if "device" in missing_needs(loaded[name], context) else wanted).append(name)
     remark = f"without --device {' and '.join(left)} cannot be estimated: left out"
-    return tuple(name for name in own if name not in left), (remark,) if left else ()
+    return tuple(wanted), (remark,) if left else ()
+
+
+def _loaded(name: str, plugins: Mapping[str, object]) -> object:
+    """A cost model's class, to read what it declares; building it says what is wrong with it."""
+    try:
+        return plugins.get(name) or cost_models.load(name)
+    except HwnasError:
+        return None
+
+
+def _refined(problem: Problem) -> tuple[str, ...]:
+    """What the user should know of real evaluations during the search."""
+    found = [(column, refinement_of(column.model)) for column in problem.columns]
+    return tuple(
+        f"{column.name} is predicted, and up to {plan.evaluations} designs are evaluated by "
+        f"{plan.real.name} to learn from{_noted(plan.real)}"
+        for column, plan in found
+        if plan is not None
+    )
+
+
+def _noted(model: CostModel) -> str:
+    note = str(getattr(model, "note", ""))
+    return f" ({note})" if note else ""
 
 
 def _problem(

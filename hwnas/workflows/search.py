@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from hwnas.search import (
 )
 from hwnas.space import SearchSpace
 from hwnas.workflows.inputs import input_hashes
+from hwnas.workflows.judging import Verdict, judge
 from hwnas.workflows.preflight import check_weights_and_data
 from hwnas.workflows.report import write_run_report
 from hwnas.workflows.rescoring import Rescored, rescore
@@ -36,13 +37,17 @@ __all__ = ["Outcome", "resume_search", "run_search", "search"]
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a search leaves: the result, the front scored again, and where it lies on disk."""
+    """What a search leaves: the result, the front scored again, and where it lies on disk.
+
+    `judged` says of each predicted column how well it does on values that it never saw.
+    """
 
     resolved: Resolved
     result: SearchResult
     rescored: Rescored | None
     folder: Path | None
     reports: tuple[Path, ...]
+    judged: Mapping[str, Verdict] = field(default_factory=dict)
 
 
 def search(
@@ -155,12 +160,13 @@ def _steps(folder: RunFolder | None, live: Resolved, watch: Watch) -> Outcome:
     if live.rescore is not None:
         rescored = rescore(live.rescore, result.front.archs, watch, folder=folder)
     reports = write_run_report(folder, live) if folder is not None else ()
-    return Outcome(live, result, rescored, folder.path if folder else None, reports)
+    judged = judge(live.problem, result.front, rescored)
+    return Outcome(live, result, rescored, folder.path if folder else None, reports, judged)
 
 
 def _search(folder: RunFolder | None, live: Resolved, watch: Watch) -> SearchResult:
     config = live.config
-    budget: dict[str, Any] = {"max_evaluations": config.max_evaluations, "seed": config.seed}
+    budget: dict[str, Any] = {"max_evaluations": evaluations_of(live), "seed": config.seed}
     watch.begin("searching", evaluations_of(live))
 
     def show(progress: Progress) -> None:
@@ -168,6 +174,7 @@ def _search(folder: RunFolder | None, live: Resolved, watch: Watch) -> SearchRes
             "hypervolume": progress.hypervolume,
             "evaluations/s": progress.evaluations_per_s,
             "front": float(progress.front_size),
+            "real evaluations": float(progress.real_evaluations) or None,
         }
         known = {name: value for name, value in figures.items() if value is not None}
         watch.advance(progress.evaluations, **known)

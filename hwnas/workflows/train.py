@@ -1,99 +1,146 @@
-"""Train the shipped models from a DINOv2-layout backbone and a folder of annotated images."""
+"""Train the supernet of a recipe on a folder of annotated images."""
 
 from __future__ import annotations
 
-import json
-import logging
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from hwnas.config.training import TrainConfig, changed_recipe, load_training
 from hwnas.data.embedded import EXCLUDED_FROM_TRAINING
-from hwnas.data.folder import LabeledImage, find_pairs, read_pairs
-from hwnas.errors import ConfigError, RunError
-from hwnas.supernet.training.recipe import Recipe
-from hwnas.supernet.training.run import TrainingRun, train_head, train_small, write_json
+from hwnas.data.folder import find_pairs, read_pairs
+from hwnas.errors import ConfigError, DataError
+from hwnas.space import SearchSpace, load_space
+from hwnas.supernet.checkpoint import load_sam
+from hwnas.supernet.sam_supernet import save_supernet
+from hwnas.supernet.training.distributed import World, open_world
+from hwnas.supernet.training.elastic.run import (
+    Material,
+    SupernetRun,
+    calibration_inputs,
+    start_supernet,
+)
+from hwnas.supernet.training.trackers import open_trackers
+from hwnas.workflows.stage_watch import stage_watch
+from hwnas.workflows.training_folder import explained_stop, open_folder, write_state
+from hwnas.workflows.watch import Silent, Watch
 
-__all__ = ["train_model"]
+__all__ = ["SUPERNET", "find_recipe", "train_supernet"]
 
-_LOG = logging.getLogger(__name__)
+SUPERNET = "supernet.safetensors"
+_RECIPES = Path(__file__).parents[1] / "assets" / "recipes"
 
 
-def train_model(
-    name: str,
+def find_recipe(name_or_path: str | Path) -> Path:
+    """The file of a recipe: a path, or the name of one that ships with the package.
+
+    Raises:
+        ConfigError: there is none; names those that ship.
+    """
+    for path in (Path(name_or_path), _RECIPES / f"{name_or_path}.yaml"):
+        if path.is_file():
+            return path
+    shipped = ", ".join(sorted(p.stem for p in _RECIPES.glob("*.yaml")))
+    raise ConfigError(f"{name_or_path}: no such recipe; expected a YAML file or one of {shipped}")
+
+
+def train_supernet(  # noqa: PLR0913 - one keyword for each thing that a run is made of
+    recipe: str | Path | TrainConfig,
     *,
     data: str | Path,
-    base: str | Path,
     out: str | Path,
+    overrides: Mapping[str, object] | None = None,
+    exclude: Sequence[str] = (),
     seed: int = 0,
     resume: bool = False,
-    minutes: float | None = None,
-    recipe: Recipe | None = None,
-) -> dict[str, Any]:
-    """Train `sam-vit-s` (stage s) or `sam-vit-t` (stages s, t1, t2); returns the stages' figures.
+    device: str = "cpu",
+    trackers: Sequence[str] = (),
+    watch: Watch | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Train a supernet in `out` and write `out/supernet.safetensors`; returns figures by phase.
 
-    `data` is a folder as in `hwnas.data.folder` whose split.csv has train and val; `base` the
-    backbone. `out` receives the weights, `state.json`, `log.jsonl` (a line a minute), features
-    and checkpoints. `minutes` bounds the training of all stages together, embedding of the views
-    not counted. Images that show the shipped picture are left out. With `resume` an interrupted
-    `out` is continued, else an existing one is refused.
+    `recipe` is a configuration, a YAML file or a shipped name, whose keys `overrides` replace.
+    `data` is a folder as in `hwnas.data.folder` with a train and a val split; the test split is
+    never read. Images named in `exclude`, and the one that the shipped picture was cut from, are
+    left out. Phases that are done are not repeated; equal seeds give equal weights.
+
+    Raises:
+        ConfigError: the recipe, or a bit-width or resolution that the space does not have.
+        DataError: the folder cannot be used.
+        RunError: `out` holds another run, or this one without `resume`.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint is written.
     """
-    if name not in ("sam-vit-s", "sam-vit-t"):
-        raise ConfigError(f"{name}: no training recipe; expected sam-vit-s or sam-vit-t")
-    recipe = recipe or Recipe()
     out = Path(out)
-    state = _open(out, _request(name, data, base, seed, minutes, recipe), resume)
-    images = _read(data, "train")
-    validation = _read(data, "val")[:: recipe.validate_every]
-    run = TrainingRun(out, state, seed, minutes, name)
-    small = train_head(run, images, validation, base, recipe)
-    if name == "sam-vit-t":
-        train_small(run, images, validation, small, recipe)
-    return dict(state["stages"])
-
-
-def _read(data: str | Path, split: str) -> list[LabeledImage]:
-    pairs = find_pairs(data, split=split)
-    kept = [p for p in pairs if p.name not in EXCLUDED_FROM_TRAINING]
-    for pair in pairs:
-        if pair not in kept:
-            _LOG.info("%s: left out, it shows the picture that ships with the package", pair.name)
-    return read_pairs(kept)
-
-
-def _request(
-    name: str,
-    data: str | Path,
-    base: str | Path,
-    seed: int,
-    minutes: float | None,
-    recipe: Recipe,
-) -> dict[str, Any]:
+    if isinstance(recipe, TrainConfig):
+        config = changed_recipe(recipe.model_dump(), overrides or {}, source="the recipe")
+    else:
+        config = load_training(find_recipe(recipe), overrides)
+    space = load_space(config.space)
+    if config.only:
+        space = space.restrict(config.only)
+    _check(config, space)
     request = {
-        "name": name,
+        "recipe": config.model_dump(mode="json"),
         "data": str(data),
-        "base": str(base),
+        "exclude": sorted(exclude),
         "seed": seed,
-        "minutes": minutes,
-        "recipe": asdict(recipe),
     }
-    return dict(json.loads(json.dumps(request)))
+    with (
+        open_world(device) as world,
+        open_folder(out, request, resume=resume, world=world) as state,
+    ):
+        used = trackers if world.leads else ()
+        with open_trackers(used, out, request) as opened, explained_stop():
+            run = _start(config, space, _material(data, config, exclude, seed), out, seed, world)
+            run.trackers = opened
+            run.progress = stage_watch(watch or Silent(), by_clock=False)
+            figures = run.train()
+        if world.leads:
+            notes = {**request, "data": Path(data).name, "phases": figures}
+            save_supernet(
+                run.supernet, out / SUPERNET, base_weights=run.base_weights, notes=notes,
+                with_base=config.base is not None,  # else it ships with the package
+            )  # fmt: skip
+            write_state(out, {**state, "stages": figures})
+    return figures
 
 
-def _open(out: Path, request: dict[str, Any], resume: bool) -> dict[str, Any]:
-    path = out / "state.json"
-    if not path.is_file():
-        out.mkdir(parents=True, exist_ok=True)
-        state = {"request": request, "stages": {}}
-        write_json(path, state)
-        return state
-    if not resume:
-        raise RunError(f"{out} holds a training run already; add --resume or name another folder")
-    state = json.loads(path.read_text(encoding="utf-8"))
-    changed = [k for k, v in request.items() if state["request"].get(k) != v]
-    if changed:
-        raise RunError(
-            f"{out} was started with other values of {', '.join(changed)} (see {path}); "
-            "repeat the command that started it, or name another folder"
-        )
-    return dict(state)
+def _start(
+    config: TrainConfig, space: SearchSpace, material: Material, out: Path, seed: int, world: World
+) -> SupernetRun:
+    sam = load_sam(config.base or space.name)
+    weights = {name: value.detach().clone() for name, value in sam.state_dict().items()}
+    inputs = calibration_inputs(sam.geometry, material.calibration)
+    supernet = start_supernet(sam, config, inputs, seed=seed)
+    return SupernetRun(supernet, config, space, material, out, seed, world, base_weights=weights)
+
+
+def _material(data: str | Path, config: TrainConfig, exclude: Sequence[str], seed: int) -> Material:
+    left_out = {*EXCLUDED_FROM_TRAINING, *exclude}
+    train = read_pairs([p for p in find_pairs(data, split="train") if p.name not in left_out])
+    pairs = find_pairs(data, split="val")
+    if not pairs:
+        raise DataError(f"{data}: no images in the split val; expected some to judge phases by")
+    step = max(1, len(pairs) // config.validation.images)
+    validation = read_pairs(pairs[::step][: config.validation.images])
+    drawn = np.random.default_rng(seed).permutation(len(train))[: config.calibration_images]
+    return Material(train, [train[i] for i in drawn], validation)
+
+
+def _check(config: TrainConfig, space: SearchSpace) -> None:
+    """Raise ConfigError for resolutions or bit-widths that the space does not have."""
+    problems = []
+    sides = next((g.options for g in space.genes if g.role == "resolution"), ())
+    unknown = [b.resolution for b in config.batches if sides and b.resolution not in sides]
+    if unknown:
+        problems.append(f"batches at {unknown} px; the space has {list(sides)}")
+    if sides and sides[-1] not in [b.resolution for b in config.batches]:
+        problems.append(f"no batch at {sides[-1]} px, the largest of the space")
+    known = {o for g in space.genes if g.role == "bits" for o in g.options}
+    missing = [b for b in config.bits if known and b not in known]
+    if missing:
+        problems.append(f"bits {missing}; the space has {sorted(known)}")
+    if problems:
+        raise ConfigError(f"recipe for {space.name}: " + "; ".join(problems))

@@ -7,7 +7,7 @@ from typing import Any
 from hwnas.config import make_config
 from hwnas.search import Executor, ProcessExecutor, WorkerSpec, Workplace, executed_names
 from hwnas.search.loop import BREAKDOWN_EVALUATIONS
-from hwnas.workflows.resolve import Resolved, resolve
+from hwnas.workflows.resolve import Resolved, evaluations_of, resolve
 
 __all__ = ["build_workplace", "make_executor"]
 
@@ -20,9 +20,9 @@ def make_executor(live: Resolved, *, recorded: bool) -> Executor | None:
     if live.config.executor == "serial":
         return None
     spec = WorkerSpec(
+        "hwnas.workflows.workplace:build_workplace",
         {"config": live.config.model_dump(mode="json")},
-        builder="hwnas.workflows.workplace:build_workplace",
-        breakdown=recorded and live.config.max_evaluations <= BREAKDOWN_EVALUATIONS,
+        breakdown=recorded and evaluations_of(live) <= BREAKDOWN_EVALUATIONS,
     )
     return ProcessExecutor(spec, executed_names(live.problem), workers=live.config.workers)
 

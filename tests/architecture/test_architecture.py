@@ -177,7 +177,7 @@ def announced(group: str) -> dict[str, str]:
     return points
 
 
-@pytest.mark.parametrize("group", ["cost_models", "search_spaces"])
+@pytest.mark.parametrize("group", ["adapters", "cost_models", "search_spaces"])
 def test_installed_entry_points_are_those_of_pyproject(group: str) -> None:
     installed = {
         point.name: point.value
@@ -202,7 +202,7 @@ def test_every_file_of_a_plugin_folder_is_announced_or_helps_one(group: str) -> 
     assert not forgotten, "announce it in pyproject.toml and reinstall: pip install -e ."
 
 
-@pytest.mark.parametrize("group", ["cost_models", "search_spaces"])
+@pytest.mark.parametrize("group", ["adapters", "cost_models", "search_spaces"])
 def test_every_announced_name_is_defined(group: str) -> None:
     for name, target in announced(group).items():
         module, _, attribute = target.partition(":")

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 # Library -> the only folders and files that may import it, lazily or not.
 WEIGHTS = (
     "hwnas/quant/", "hwnas/data/", "hwnas/adapters/", "hwnas/supernet/", "hwnas/blocks/",
-    "hwnas/export/", "hwnas/measure/torch_runner.py", "hwnas/measure/numerics.py",
+    "hwnas/testing/adapters.py", "hwnas/export/", "hwnas/measure/torch_runner.py",
+    "hwnas/measure/numerics.py",
     "cost_models/embedding_distortion.py", "cost_models/iou.py", "cost_models/zico.py",
     "cost_models/block_loss.py",
 )  # fmt: skip

@@ -73,13 +73,13 @@ def damaged(folder: Path) -> None:
     file.write_text("".join([lines[0], "{not json}\n", *lines[2:]]))
 
 
-def picture(name: str) -> Callable[[Path], None]:
+def picture(name: str, side: int = 32, value: int = 0) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         import numpy as np
         from PIL import Image
 
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.zeros((32, 32), np.uint8)).save(folder / name)
+        Image.fromarray(np.full((side, side), value, np.uint8)).save(folder / name)
 
     return make
 
@@ -178,6 +178,26 @@ CASES = [
          together(picture("data/images/a.png"), picture("data/masks/a.png"))),
     Case("unreadable image", [*SAM, "--data", "data"], 2, ("a.png",),
          together(write("data/images/a.png", "no picture"), picture("data/masks/a.png"))),
+    Case("mask of another size", [*SAM, "--data", "data"], 2, ("a.png", "8x8", "32x32"),
+         together(picture("data/images/a.png"), picture("data/masks/a.png", 8))),
+    Case("image of one pixel", [*SAM, "--data", "data"], 2, ("1x1", "at least 8"),
+         together(picture("data/images/a.png", 1), picture("data/masks/a.png", 1))),
+    Case("pixel value that is no class", [*SAM, "--data", "data"], 2, ("200", "classes.txt"),
+         together(picture("data/images/a.png"), picture("data/labels/a.png", value=200),
+                  write("data/classes.txt", "cell\n"))),
+    Case("COCO file of another form", ["evaluate", "sam-vit-t", "--data", "data"], 2,
+         ("annotations.json", "categories"), write("data/annotations.json", '{"images": []}')),
+    Case("split that does not exist",
+         ["evaluate", "sam-vit-t", "--data", "data", "--split", "vall"], 2, ("vall", "val"),
+         together(picture("data/images/a.png"), picture("data/masks/a.png"),
+                  write("data/split.csv", "name,split\na,val\n"))),
+    Case("subnets from nowhere", ["evaluate", "sam-vit-t", "--archs", "gone.jsonl"], 2,
+         ("gone.jsonl", "random:N")),
+    Case("evaluation that exists already",
+         ["evaluate", "sam-vit-t", "--archs", "largest", "--out", "lines.jsonl"], 2,
+         ("lines.jsonl", "--resume"), write("lines.jsonl", "")),
+    Case("prompt of another kind", ["evaluate", "sam-vit-t", "--prompt", "mask"], 2,
+         ("mask", "box or point")),
     Case("design that is no design", ["predict", "--space", "toy", "--arch", '{"space": "toy"}'],
          2, ("genes",)),
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwnas.errors import ConfigError
-from hwnas.quant.bits import BITS, require_bits, signed_codes, unsigned_codes
+from hwnas.quant.bits import BITS, require_bits, signed_codes
 from hwnas.quant.lsq import (
     gradient_scale,
     quantize_activation,
@@ -18,25 +18,7 @@ from hwnas.quant.lsq import (
     quantize_unsigned,
     quantize_weight,
 )
-
-
-def _plain_weight(w: torch.Tensor, s: torch.Tensor, bits: int) -> torch.Tensor:
-    """LSQ by plain autograd: straight-through rounding and a scaled gradient for s."""
-    low, high = signed_codes(bits)
-    factor = gradient_scale(w.shape[1], high)
-    used = (s - s * factor).detach() + s * factor
-    v = (w / used[:, None]).clamp(low, high)
-    return ((v.round() - v).detach() + v) * used[:, None]
-
-
-def _plain_activation(
-    x: torch.Tensor, s: torch.Tensor, beta: torch.Tensor, bits: int, elements: int
-) -> torch.Tensor:
-    _, high = unsigned_codes(bits)
-    factor = gradient_scale(elements, high)
-    s, beta = ((p - p * factor).detach() + p * factor for p in (s, beta))
-    v = ((x - beta) / s).clamp(0, high)
-    return ((v.round() - v).detach() + v) * s + beta
+from tests.quant.plain_quantizers import plain_activation, plain_weight
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -52,13 +34,13 @@ def test_weight_equals_a_loop_over_elements(bits: int) -> None:
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_weight_gradients_equal_plain_autograd(bits: int) -> None:
+def test_weight_gradients_equalplain_autograd(bits: int) -> None:
     torch.manual_seed(bits)
     weight, grad = torch.randn(6, 40), torch.randn(6, 40)
     scale = torch.rand(6) * 2.0 / signed_codes(bits)[1] + 0.01
     ours, plain = ([t.clone().requires_grad_() for t in (weight, scale)] for _ in range(2))
     a = quantize_weight(*ours, bits)
-    b = _plain_weight(*plain, bits)
+    b = plain_weight(*plain, bits)
     torch.testing.assert_close(a, b)
     a.backward(grad)
     b.backward(grad)
@@ -67,13 +49,13 @@ def test_weight_gradients_equal_plain_autograd(bits: int) -> None:
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_activation_gradients_equal_plain_autograd(bits: int) -> None:
+def test_activation_gradients_equalplain_autograd(bits: int) -> None:
     torch.manual_seed(bits)
     x, grad = torch.randn(3, 50), torch.randn(3, 50)
     scale, offset = torch.tensor(2.0 / 2**bits), torch.tensor(-0.9)
     ours, plain = ([t.clone().requires_grad_() for t in (x, scale, offset)] for _ in range(2))
     a = quantize_activation(*ours, bits, elements=50)
-    b = _plain_activation(*plain, bits, 50)
+    b = plain_activation(*plain, bits, 50)
     torch.testing.assert_close(a, b)
     a.backward(grad)
     b.backward(grad)

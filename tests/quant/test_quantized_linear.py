@@ -12,9 +12,9 @@ from hwnas.quant.linear import (
     FloatLinear,
     IntegerLinear,
     QuantizedWeight,
-    TrainableLinear,
     quantized_linear,
 )
+from hwnas.quant.merged import MergedWeight, TrainableLinear
 
 
 def _layer(bits: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, ActivationGrid]:
@@ -40,9 +40,9 @@ def test_all_forms_agree(bits: int) -> None:
     weight = codes * scale[:, None]
     rounded = grid.scale * ((x - grid.offset) / grid.scale).round().clamp(0, grid.highest)
     expected = (rounded + grid.offset).double() @ weight.double().t() + bias
-    trainable = TrainableLinear(
-        weight, bias, torch.tensor([grid.scale, grid.offset]), bits, elements=680
-    )
+    merged = MergedWeight(lambda: weight, (), None, 32)
+    input_range = torch.tensor([grid.scale, grid.offset])
+    trainable = TrainableLinear(merged, bias, input_range, bits, elements=680)
     forms = [
         quantized_linear(QuantizedWeight.of(codes, scale), bias, grid, integer=True),
         quantized_linear(QuantizedWeight.of(codes, scale), bias, grid, integer=False),

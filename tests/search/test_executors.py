@@ -17,7 +17,6 @@ from hwnas.cost import CostContext
 from hwnas.errors import ConfigError, PluginError, RunError
 from hwnas.records import RunFolder
 from hwnas.search import (
-    ModelSpec,
     Objective,
     Outcomes,
     Problem,
@@ -30,9 +29,14 @@ from hwnas.search import (
 from hwnas.search.worker import answer, open_workplace, outcomes_of
 from hwnas.space import SearchSpace
 
-QUALITY = ModelSpec("toy_quality", "cost_models.toy_quality:ToyQuality")
-BITOPS = ModelSpec("bitops", "cost_models.bitops:Bitops")
-SPEC = WorkerSpec.of("search_spaces.toy:toy", [QUALITY, BITOPS])
+
+def spec_of(*objectives: str, **config: object) -> WorkerSpec:
+    """What the search workflow hands to a worker."""
+    content = {"space": "toy", "objectives": list(objectives), **config}
+    return WorkerSpec("hwnas.workflows.workplace:build_workplace", {"config": content})
+
+
+SPEC = spec_of("toy_quality", "bitops")
 
 
 @pytest.fixture
@@ -101,7 +105,7 @@ def test_a_worker_needs_nothing_but_json(toy_problem: Problem) -> None:
     assert same(outcomes_of(found), serial(toy_problem).map(archs))
     assert found["breakdowns"][0]["bitops"]
     with pytest.raises(TypeError, match="not JSON serializable"):
-        ProcessExecutor(WorkerSpec({"model": object()}), ("bitops",))
+        ProcessExecutor(WorkerSpec("a:b", {"model": object()}), ("bitops",))
 
 
 def test_another_engine_fits_behind_the_protocol(toy_problem: Problem) -> None:
@@ -132,12 +136,8 @@ def test_another_engine_fits_behind_the_protocol(toy_problem: Problem) -> None:
 
 
 def test_a_restricted_space_is_restricted_in_the_workers_too(toy_space: SearchSpace) -> None:
-    small = toy_space.restrict({"resolution": [64, 96]})
-    place = open_workplace(
-        WorkerSpec.of(
-            "search_spaces.toy:toy", [BITOPS], restrict={"resolution": [64, 96]}
-        ).to_dict()
-    )
+    small = toy_space.freeze({"resolution": 96})
+    place = open_workplace(spec_of("bitops", freeze={"resolution": 96}).to_dict())
     assert place.space.size() == small.size() < toy_space.size()
     archs = small.sample(np.random.default_rng(0), 5)
     rows = small.encode(archs).tolist()
@@ -146,8 +146,7 @@ def test_a_restricted_space_is_restricted_in_the_workers_too(toy_space: SearchSp
 
 
 def test_a_worker_that_cannot_build_says_why(toy_problem: Problem) -> None:
-    spec = WorkerSpec.of("search_spaces.toy:toy", [ModelSpec("bitops", "no_such_model")])
-    executor = ProcessExecutor(spec, ("bitops",), workers=1)
+    executor = ProcessExecutor(spec_of("no_such_model"), ("bitops",), workers=1)
     try:
         with pytest.raises(PluginError, match="no cost model is called 'no_such_model'"):
             executor.map(toy_problem.space.sample(np.random.default_rng(0), 2))

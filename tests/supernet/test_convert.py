@@ -21,7 +21,7 @@ from hwnas.supernet.convert import (
     resize_patch_embedding,
 )
 from hwnas.supernet.sam_model import build_sam, encode_tokens
-from hwnas.supernet.training.features import fused_embedding
+from hwnas.supernet.training.pretraining.features import fused_embedding
 from hwnas.workload.sam_geometry import GEOMETRIES
 
 SMALL = replace(

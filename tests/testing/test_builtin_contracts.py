@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from hwnas.cost import build
+from hwnas.cost import Fittable, build
 from hwnas.device import listing
 from hwnas.errors import CostError
 from hwnas.registry import cost_models, search_spaces
 from hwnas.testing import check_cost_model, check_cost_spec, check_device, check_space_spec
+from hwnas.testing.cost_trial import training_values
 from hwnas.testing.workplace import Workplace
 
 DEVICE = "jetson-orin"
@@ -38,6 +40,9 @@ def test_cost_models_keep_their_promises_on_other_spaces(space: str) -> None:
             model = build(name, context)
         except CostError:
             continue  # it needs a supernet, or genes, that this space does not have
+        if isinstance(model, Fittable):
+            archs = context.space.sample(np.random.default_rng(0), 24).unique()
+            model.fit(archs, training_values(context, archs))
         found = check_cost_model(model, context, n=2)
         if not any(words in line for line in found for words in NO_WEIGHTS):
             findings[name] = found

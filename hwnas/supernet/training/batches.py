@@ -33,6 +33,11 @@ class Batch:
     def resolution(self) -> int:
         return self.images.shape[-1]
 
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device."""
+        tensors = (self.images, self.boxes, self.points, self.targets)
+        return Batch(*(tensor.to(device) for tensor in tensors))
+
 
 def images_of(views: Sequence[View]) -> torch.Tensor:
     """Normalized inputs (B, 3, R, R) with zeros as padding."""

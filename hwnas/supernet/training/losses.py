@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-__all__ = ["embedding_loss", "mask_losses"]
+__all__ = ["distilled_mask_loss", "embedding_loss", "mask_losses", "semantic_losses"]
 
 
 def mask_losses(
@@ -42,6 +42,39 @@ def mask_losses(
     }
 
 
+def distilled_mask_loss(logits: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Divergence of masks (n, s, s) from a teacher's of the same shape: cross-entropy plus dice.
+
+    The entropy of the teacher is taken off, so that a perfect student has no loss. Summed and
+    divided as the focal term of `mask_losses`, with the teacher's mask as the object.
+    """
+    chance, truth = logits.sigmoid().flatten(1), teacher.detach().sigmoid().flatten(1)
+    cross = functional.binary_cross_entropy_with_logits(logits.flatten(1), truth, reduction="none")
+    own = functional.binary_cross_entropy(truth, truth, reduction="none")
+    area = truth.sum(1)
+    divergence = (cross - own).sum(1) / (4 * area).clamp(min=truth.shape[1] / 100)
+    dice = 1 - (2 * (chance * truth).sum(1) + 1) / (chance.square() + truth.square()).sum(1).add(1)
+    return divergence.mean() + dice.mean()
+
+
 def embedding_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Squared error of two embeddings (B, 256, g, g), divided by the teacher's variance."""
     return functional.mse_loss(student, teacher) / teacher.var()
+
+
+def semantic_losses(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """0.2 cross-entropy + 0.8 dice of class logits (B, C + 1, s, s), as SAMed weighs them.
+
+    `labels` (B, s, s) int64 are 0 for background, 1 to C for classes, 255 for pixels that do not
+    count. Dice is the mean over all classes, background too, of the batch's pixels together, so
+    that a class that is absent from an image does not make its loss jump.
+    """
+    counted = labels != 255
+    truth = labels.where(counted, torch.zeros_like(labels))
+    entropy = functional.cross_entropy(logits, truth, reduction="none")
+    entropy = (entropy * counted).sum() / counted.sum().clamp(min=1)
+    chance = logits.softmax(1) * counted[:, None]
+    target = functional.one_hot(truth, logits.shape[1]).movedim(-1, 1) * counted[:, None]
+    both = (chance * target).sum((0, 2, 3))
+    dice = 1 - (2 * both + 1) / (chance.sum((0, 2, 3)) + target.sum((0, 2, 3)) + 1)
+    return {"loss": 0.2 * entropy + 0.8 * dice.mean(), "entropy": entropy, "dice": dice.mean()}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,18 +13,25 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from hwnas.errors import CheckpointError, ConfigError, DataError, RunError
+from hwnas.errors import CheckpointError, ConfigError, DataError, Interrupted, RunError
 from hwnas.supernet.checkpoint import load_sam, read_tensors
 from hwnas.supernet.sam_model import build_sam, encode
-from hwnas.supernet.training.dense import dense_loss, dense_targets
 from hwnas.supernet.training.losses import embedding_loss, mask_losses
-from hwnas.supernet.training.recipe import CachedSet, Mix, Recipe, StageRecipe
-from hwnas.supernet.training.selection import select_weights
+from hwnas.supernet.training.pretraining.dense import dense_loss, dense_targets
+from hwnas.supernet.training.pretraining.recipe import (
+    CachedSet,
+    Mix,
+    Recipe,
+    StageRecipe,
+    restarted_recipe,
+)
+from hwnas.supernet.training.pretraining.selection import select_weights
 from hwnas.workflows.convert import convert_model
 from hwnas.workflows.draw_masks import draw_masks
 from hwnas.workflows.evaluate_model import evaluate_baselines, evaluate_model
 from hwnas.workflows.pack import pack_model
-from hwnas.workflows.train import train_model
+from hwnas.workflows.pretrain import Pretraining, pretrain_model
+from hwnas.workflows.watch import Silent
 from hwnas.workload.sam_geometry import GEOMETRIES
 
 TINY = Recipe(
@@ -87,46 +97,89 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
-    sources: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sources: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    from hwnas.supernet.training import loop
-
     data, base = sources
+    request = Pretraining("sam-vit-t", data, base, recipe=TINY)
     whole = tmp_path / "whole"
-    figures = train_model("sam-vit-t", data=data, base=base, out=whole, recipe=TINY)
+    figures = pretrain_model(request, out=whole)
     assert [figures[s]["steps"] for s in ("s", "t1", "t2")] == [3, 2, 3]
 
-    monkeypatch.setattr(loop, "_SAVE_SECONDS", 0.0)  # a checkpoint after every step
-    step = loop._step
-    calls = []
-
-    def dying(*args: object) -> dict[str, float]:
-        calls.append(1)
-        if len(calls) in (3, 8):  # within s, within t2
-            raise KeyboardInterrupt
-        return step(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(loop, "_step", dying)
     cut = tmp_path / "cut"
-    for attempt in range(3):
-        try:
-            train_model("sam-vit-t", data=data, base=base, out=cut, recipe=TINY, resume=attempt > 0)
-        except KeyboardInterrupt:
-            continue
+    for stage, step in (("s", 2), ("t2", 1)):
+        watch = StoppingWatch(stage, step)
+        said = rf"stopped in stage {stage} after step {step} of 3.* with --resume"
+        with pytest.raises(Interrupted, match=said):
+            pretrain_model(request, out=cut, resume=cut.exists(), watch=watch)
+    pretrain_model(request, out=cut, resume=True)
     for name in ("sam_vit_s.safetensors", "sam_vit_t.safetensors"):
         expected, found = read_tensors(whole / name), read_tensors(cut / name)
         assert all(torch.equal(expected[k], found[k]) for k in expected)
     assert load_sam(cut / "sam_vit_t.safetensors").geometry.name == "sam-vit-t"
 
     with pytest.raises(RunError, match="add --resume"):
-        train_model("sam-vit-t", data=data, base=base, out=cut, recipe=TINY)
+        pretrain_model(request, out=cut)
     with pytest.raises(RunError, match="other values of seed"):
-        train_model("sam-vit-t", data=data, base=base, out=cut, recipe=TINY, seed=5, resume=True)
+        pretrain_model(replace(request, seed=5), out=cut, resume=True)
+
+    start = whole / "stages" / "t2.safetensors"  # the auxiliary head goes on as well
+    again = Pretraining("sam-vit-t", data, start=start, recipe=TINY)
+    assert list(pretrain_model(again, out=tmp_path / "again")) == ["t2"]
 
 
-def test_there_is_no_recipe_for_other_models(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="expected sam-vit-s or sam-vit-t"):
-        train_model("sam-vit-b", data=tmp_path, base=tmp_path, out=tmp_path / "x")
+class StoppingWatch(Silent):
+    """Presses Ctrl-C after a step of a stage."""
+
+    def __init__(self, stage: str, step: int) -> None:
+        self._wanted, self._stage = (f"stage {stage}", step), ""
+
+    def begin(self, stage: str, total: int | None) -> None:
+        self._stage = stage
+
+    def advance(self, done: int, **figures: float) -> None:
+        if (self._stage, done) == self._wanted:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.slow
+def test_stage_t2_goes_on_from_the_shipped_weights(
+    sources: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data, _ = sources
+    mix = Mix(128, 1.0, 1, 2, precision="bf16")
+    recipe = replace(TINY, t2=StageRecipe(steps=2, share=1.0, rate=1e-9, mixes=(mix,)))
+    request = Pretraining("sam-vit-t", data, start="sam-vit-t", stages=("t2",), recipe=recipe)
+    assert list(pretrain_model(request, out=tmp_path / "run")) == ["t2"]
+    found = read_tensors(tmp_path / "run" / "sam_vit_t.safetensors")
+    shipped = load_sam("sam-vit-t").state_dict()
+    assert max(float((found[k] - shipped[k]).abs().max()) for k in shipped) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "sam-vit-b"}, "expected sam-vit-s or sam-vit-t"),
+        ({"base": None}, "give a backbone"),
+        ({"stages": ("t2",)}, "stages t2: sam-vit-t has s,t1,t2, from the first on"),
+        ({"start": "sam-vit-t"}, "needs no --base"),
+        ({"start": "sam-vit-t", "base": None, "stages": ("s",)}, "stages s, base none"),
+        ({"start": "no.safetensors", "base": None}, "no such file"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    request = replace(Pretraining("sam-vit-t", tmp_path, tmp_path), **changes)
+    with pytest.raises(ConfigError, match=message):
+        pretrain_model(request, out=tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_restarted_recipe_is_fit_for_sam_vit_t() -> None:
+    stage = restarted_recipe().t2
+    assert sum(mix.share for mix in stage.mixes) == pytest.approx(1)
+    assert {m.resolution for m in stage.mixes} <= {*GEOMETRIES["sam-vit-t"].resolutions}
+    assert all((m.precision == "bf16") == (m.resolution >= 384) for m in stage.mixes)
 
 
 def test_mask_losses_reward_the_right_mask() -> None:

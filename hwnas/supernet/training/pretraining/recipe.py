@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-__all__ = ["CachedSet", "Mix", "Recipe", "StageRecipe"]
+from hwnas.supernet.training.precision import Precision
+
+__all__ = ["CachedSet", "Mix", "Recipe", "StageRecipe", "restarted_recipe"]
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """A resolution, how often a step uses it, and the batch it then has."""
+    """A resolution, how often a step uses it, and the batch it then has.
+
+    `images` is rounded up to a multiple of the number of processes. `precision` "bf16" pays at
+    384 px and above; losses are computed in float32 either way.
+    """
 
     resolution: int
     share: float
     images: int
     prompts: int = 0
+    precision: Precision = "fp32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +101,20 @@ class Recipe:
     recolored: float = 0.25
     validate_at: tuple[int, ...] = (256, 512)
     validate_every: int = 5
+
+
+def restarted_recipe() -> Recipe:
+    """Stage t2 once more, from the weights of an earlier run: longer, and more of 512 px."""
+    again = StageRecipe(
+        steps=9000,
+        share=1.0,
+        rate=4e-4,
+        warmup=0.01,
+        mixes=(
+            Mix(128, 0.04, 6, 8),
+            Mix(256, 0.52, 4, 8),
+            Mix(384, 0.10, 2, 8, "bf16"),
+            Mix(512, 0.34, 1, 12, "bf16"),
+        ),
+    )
+    return replace(Recipe(), t2=again, recolored=0.3)

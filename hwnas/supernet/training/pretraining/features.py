@@ -18,6 +18,7 @@ from hwnas.supernet.checkpoint import save_weights
 from hwnas.supernet.evaluation import Embed
 from hwnas.supernet.sam_model import position_table
 from hwnas.supernet.training.batches import images_of
+from hwnas.supernet.training.pretraining.recipe import CachedSet
 
 __all__ = ["CachedViews", "cache_views", "fused_embedding", "global_tokens"]
 
@@ -38,23 +39,25 @@ def cache_views(
     gain: torch.Tensor,
     images: Sequence[LabeledImage],
     folder: Path,
+    part: CachedSet,
     *,
-    resolution: int,
     number: int,
-    crop: float,
     seed: int,
+    keep: bool = True,
 ) -> CachedViews:
-    """Draw view `number` of every image and embed it, or read the embedding from `folder`.
+    """Draw view `number` of `part` of every image and embed it, or read it from `folder`.
 
     Features are the last block's tokens after a LayerNorm with `gain` and without bias: what
     `fold_final_norm` later puts into the neck. The views depend on seed, resolution and number.
+    Nothing is written without `keep`.
     """
+    resolution = part.resolution
     views = [
         draw_view(
             image,
             resolution,
             np.random.default_rng([seed, resolution, number, index]),
-            crop=crop,
+            crop=part.crop,
             recolor=number > 0,
         )
         for index, image in enumerate(images)
@@ -67,10 +70,12 @@ def cache_views(
     _LOG.info("embedding %d views at %d px (view %d)", len(views), resolution, number)
     parts = []
     for start in range(0, len(views), 4):
-        tokens = global_tokens(sam, images_of(views[start : start + 4]))
-        parts.append(functional.layer_norm(tokens, tokens.shape[-1:], gain, None, 1e-6).half())
+        tokens = global_tokens(sam, images_of(views[start : start + 4]).to(gain.device))
+        normed = functional.layer_norm(tokens, tokens.shape[-1:], gain, None, 1e-6)
+        parts.append(normed.half().cpu())
     features = torch.cat(parts)
-    save_weights(path, {"features": features})
+    if keep:
+        save_weights(path, {"features": features})
     return CachedViews(resolution, views, features)
 
 

@@ -1,0 +1,113 @@
+"""`hwnas study …`: what a search space is worth before it is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+
+from hwnas.cli.completion import complete_space
+from hwnas.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from hwnas.workflows.study_space import SpaceStudy
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Study what parts of a space are worth.", no_args_is_help=True)
+
+
+@app.callback()
+def _root() -> None:
+    """Study what parts of a space are worth."""
+
+
+@app.command("space")
+def _space(
+    space: Annotated[
+        str,
+        typer.Argument(help="Space over SAM: a name or a file.", autocompletion=complete_space),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the study.")],
+    supernet: Annotated[
+        str | None, typer.Option(help="Supernet file; the shipped one by default.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of images and masks; else the embedded picture.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Rows of split.csv, where there is one.")] = "val",
+    prompt: Annotated[str, typer.Option(help="box or point.")] = "box",
+    max_images: Annotated[int, typer.Option(help="Images at most; drawn with --seed.")] = 16,
+    max_objects: Annotated[int, typer.Option(help="Objects prompted of an image.")] = 32,
+    axis: Annotated[
+        list[str] | None, typer.Option(help="Axis to study; repeatable, all by default.")
+    ] = None,
+    archs_per_value: Annotated[
+        int, typer.Option(help="1: all else at its largest; more add random architectures.")
+    ] = 1,
+    floating: Annotated[
+        bool, typer.Option("--float/--no-float", help="Also measure with nothing quantized.")
+    ] = True,
+    sensitivity_images: Annotated[
+        int, typer.Option(help="Images for single layers at fewer bits; 0 for none.")
+    ] = 8,
+    top: Annotated[int, typer.Option(help="Single layers whose IoU is measured.")] = 18,
+    tolerance: Annotated[float, typer.Option(help="Points below the front that are kept.")] = 1.0,
+    max_loss: Annotated[float, typer.Option(help="Points beyond which no value is kept.")] = 10.0,
+    quality: Annotated[
+        bool, typer.Option("--quality/--no-quality", help="Without: BitOPs alone, no weights.")
+    ] = True,
+    synthetic: Annotated[
+        bool, typer.Option("--synthetic", help="The weights mean nothing: show no quality.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the study in --out.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Measure what each axis of a space saves and costs, and propose a smaller space."""
+    from hwnas.cli.progress import progress
+    from hwnas.workflows.study_space import StudyOptions, study_space
+
+    options = StudyOptions(
+        split=split, prompt=cast(Literal["box", "point"], prompt), max_images=max_images,
+        max_objects=max_objects, seed=seed, quality=quality, floating=floating,
+        archs_per_value=archs_per_value, sensitivity_images=sensitivity_images, top=top,
+        tolerance=tolerance, max_loss=max_loss, axes=tuple(axis or ()), synthetic=synthetic,
+    )  # fmt: skip
+    with progress(quiet=quiet or json_) as watch:
+        study = study_space(
+            space, out=out, supernet=supernet, data=data, options=options, resume=resume,
+            watch=watch,
+        )  # fmt: skip
+    if json_:
+        print_json(study.to_json())
+        return
+    _print(study)
+    note(f"wrote {out}")
+
+
+def _print(study: SpaceStudy) -> None:
+    print_table(_rows(study))
+    for found in study.hypotheses:
+        note(f"{found.sentence}: {found.verdict}")
+    for remark in study.notes:
+        note(remark)
+
+
+def _rows(study: SpaceStudy) -> Sequence[dict[str, object]]:
+    rows = []
+    for p in study.points:
+        row: dict[str, object] = {
+            "axis": p.axis, "value": p.value, "GBitOPs": p.gbitops,
+            "share %": 100 * p.gbitops / study.largest["gbitops"],
+        }  # fmt: skip
+        if p.iou is not None:
+            row |= {
+                "IoU": p.iou, "points lost": p.loss, "standard error": p.loss_error,
+                "per halving": p.eta, "keep": "yes" if p.kept else "no", "why": p.why,
+            }  # fmt: skip
+        rows.append(row)
+    return rows

@@ -1,0 +1,121 @@
+"""Pictures of an effective-search-space study: what each axis costs, and the sensitivity matrix."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwnas.records.files import explained
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["write_axes_png", "write_matrix_png"]
+
+_DPI = 130
+# Okabe and Ito, Color Universal Design (2008).
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+_MARKERS = "os^Dv*PX"
+
+Curve = Sequence[tuple[str, float, float, float | None]]
+"""Points of an axis, from the largest value on: value, share of BitOPs, IoU, standard error."""
+
+
+def write_axes_png(
+    curves: Mapping[str, Curve], path: Path, *, title: str, floor: float | None = None
+) -> None:
+    """Draw IoU against the share of BitOPs that is left, one line an axis; `floor` is dotted.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    figure = _figure(8.2, 5.4)
+    axis = figure.subplots()
+    for i, (name, curve) in enumerate(curves.items()):
+        shares = [100 * point[1] for point in curve]
+        color, marker = _COLORS[i % len(_COLORS)], _MARKERS[i % len(_MARKERS)]
+        style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 5, "label": name}
+        style["linestyle"] = "-" if i < len(_COLORS) else "--"
+        axis.errorbar(
+            shares, [p[2] for p in curve], yerr=[p[3] or 0.0 for p in curve], capsize=2,
+            elinewidth=0.7, linewidth=1.3, **style,
+        )  # fmt: skip
+        for (value, _, iou, _), share in list(zip(curve, shares, strict=True))[1:]:
+            axis.annotate(
+                value, (share, iou), xytext=(3, 4), textcoords="offset points", fontsize=7,
+                color=color,
+            )  # fmt: skip
+    if floor is not None:
+        axis.axhline(floor, color="#555555", linestyle=":", linewidth=1, label="zero embedding")
+    axis.set_xscale("log", base=2)
+    ticks = [t for t in (100, 50, 25, 12.5, 6.25, 3.125) if t >= min(axis.get_xlim())]
+    axis.set_xticks(ticks, [f"{t:g} %" for t in ticks])
+    axis.set_xlabel("BitOPs of the encoder, share of the largest network (log)")
+    axis.set_ylabel("IoU (bars: standard error of the loss over images)")
+    axis.grid(visible=True, color="#eeeeee")
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    _save(figure, path)
+
+
+def write_matrix_png(
+    values: NDArray[np.float64], rows: Sequence[str], columns: Sequence[str], path: Path,
+    *, title: str, unit: str,
+) -> None:  # fmt: skip
+    """Draw a matrix as colors on a logarithmic scale; cells that are not a number stay white.
+
+    Values below a ten-thousandth of the largest, zero and negative ones included, have the color
+    of the low end.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    from matplotlib.colors import LogNorm
+
+    figure = _figure(2.4 + 0.27 * len(columns), 2.2 + 0.27 * len(rows))
+    axis = figure.subplots()
+    finite = values[np.isfinite(values)]
+    high = max(float(finite.max()) if finite.size else 1.0, 1e-9)
+    low = max(high * 1e-4, float(finite[finite > 0].min()) if (finite > 0).any() else 0.0)
+    shown = np.where(np.isfinite(values), np.maximum(values, low), np.nan)
+    scale = LogNorm(vmin=min(low, high / 2), vmax=high)
+    image = axis.imshow(shown, norm=scale, cmap="viridis", aspect="auto")
+    axis.set_xticks(range(len(columns)), columns, rotation=90, fontsize=7)
+    axis.set_yticks(range(len(rows)), rows, fontsize=7)
+    axis.tick_params(length=0)
+    for edge in _groups(columns):
+        axis.axvline(edge - 0.5, color="white", linewidth=1.5)
+    bar = figure.colorbar(image, ax=axis, pad=0.01)
+    bar.set_label(unit, fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    _save(figure, path)
+
+
+def _groups(columns: Sequence[str]) -> list[int]:
+    """Where the part of the name before the blank changes."""
+    heads = [name.split(" ")[0] for name in columns]
+    return [i for i in range(1, len(heads)) if heads[i] != heads[i - 1]]
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with explained("write", path):
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+        temporary.replace(path)

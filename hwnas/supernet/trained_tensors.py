@@ -1,0 +1,97 @@
+"""What training adds to a supernet file: adapters, and tensors of the model that it has changed.
+
+`adapters.*` are float16. `tuned.*` are tensors of the model by name, in the sorted order of the
+supernet: those of the encoder in float16, because the grids of its quantizers were learned for
+them, the others at 8 bits per channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+
+from hwnas.adapters import AdapterBank
+from hwnas.errors import CheckpointError, HwnasError
+from hwnas.supernet.encoder_order import EncoderOrder, sort_encoder
+from hwnas.supernet.packing import half, pack
+from hwnas.supernet.sam_model import build_sam
+
+__all__ = ["TrainedTensors", "changed_weights"]
+
+_ADAPTERS, _TUNED = "adapters.", "tuned."
+_ENCODER = "image_encoder."
+
+
+@dataclass(frozen=True)
+class TrainedTensors:
+    """Adapters, if there are any, and the tensors that replace those of the sorted base."""
+
+    adapters: AdapterBank | None = None
+    tuned: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def packed(self) -> dict[str, torch.Tensor]:
+        """The tensors as they are stored."""
+        encoder = {n: t for n, t in self.tuned.items() if n.startswith(_ENCODER)}
+        others = {n: t for n, t in self.tuned.items() if n not in encoder}
+        found = {f"{_TUNED}{name}": half(value) for name, value in encoder.items()}
+        found |= {f"{_TUNED}{name}": value for name, value in pack(others).items()}
+        own = {} if self.adapters is None else self.adapters.tensors()
+        return found | {f"{_ADAPTERS}{name}": half(value) for name, value in own.items()}
+
+    def config(self) -> dict[str, Any] | None:
+        """What the adapters are, as JSON."""
+        return None if self.adapters is None else self.adapters.config()
+
+    @classmethod
+    def read(
+        cls, tensors: Mapping[str, torch.Tensor], config: dict[str, Any] | None, *, source: str
+    ) -> Self:
+        """From the unpacked tensors of a file.
+
+        Raises CheckpointError where tensors of adapters are missing, PluginError for adapters
+        that are not installed.
+        """
+        bank = None
+        if config is not None:
+            try:
+                bank = AdapterBank.of(config)
+            except HwnasError as error:
+                raise type(error)(f"{source}: {error}") from error
+            bank.load_tensors(_under(tensors, _ADAPTERS), source=source)
+        return cls(bank, _under(tensors, _TUNED))
+
+    def apply(self, sam: Any, *, source: str) -> None:
+        """Replace the changed tensors of a sorted model; raises CheckpointError if one differs."""
+        own = sam.state_dict()
+        wrong = [n for n, t in self.tuned.items() if n not in own or own[n].shape != t.shape]
+        if wrong:
+            raise CheckpointError(
+                f"{source}: the trained tensors {', '.join(wrong[:6])} do not fit "
+                f"{sam.geometry.name}; the file is damaged, or belongs to another model"
+            )
+        sam.load_state_dict(dict(self.tuned), strict=False)
+
+
+def changed_weights(
+    sam: Any, base_weights: Mapping[str, torch.Tensor], order: EncoderOrder
+) -> dict[str, torch.Tensor]:
+    """The tensors of a trained model that differ from its base, sorted likewise.
+
+    `base_weights` are those of the unsorted base, `order` is the one that `sam` is sorted by.
+    """
+    base = build_sam(sam.geometry)
+    base.load_state_dict(dict(base_weights))
+    sort_encoder(base.image_encoder, order, sam.geometry)
+    before = base.state_dict()
+    return {
+        name: value.detach().cpu().clone()
+        for name, value in sam.state_dict().items()
+        if not torch.equal(value.cpu(), before[name])
+    }
+
+
+def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -1,0 +1,1 @@
+"""Training a supernet: schedule, subnets of a step, losses, opening of bit-widths."""

@@ -1,0 +1,1 @@
+"""The recipe of the base models `sam-vit-s` and `sam-vit-t`."""

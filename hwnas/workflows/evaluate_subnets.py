@@ -1,0 +1,197 @@
+"""Measure the quality of given subnets of a supernet on annotated images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from hwnas.cost import build as build_cost
+from hwnas.data.classes import check_classes
+from hwnas.data.scores import mean_of_images
+from hwnas.errors import ConfigError
+from hwnas.records import EvaluatedSubnet
+from hwnas.space import Arch, SearchSpace, load_space
+from hwnas.supernet.evaluation import PROMPT_KINDS, Evaluator, ImageScores
+from hwnas.supernet.identity import supernet_identity
+from hwnas.supernet.sam_supernet import SamSupernet, build
+from hwnas.supernet.semantic import SemanticEvaluator
+from hwnas.workflows.arch_sources import archs_from
+from hwnas.workflows.context import make_context
+from hwnas.workflows.evaluation_data import EvaluationData, open_data
+from hwnas.workflows.evaluation_lines import EvaluationLines
+from hwnas.workflows.watch import Silent, Watch
+
+__all__ = ["evaluate_subnets"]
+
+Line = dict[str, Any]
+
+
+def evaluate_subnets(  # noqa: PLR0913 - one keyword for each option of the command
+    supernet: str | Path,
+    *,
+    archs: str,
+    data: str | Path | None = None,
+    split: str = "val",
+    split_seed: int | None = None,
+    prompts: Sequence[str] = ("box",),
+    resolution: int | None = None,
+    space: str | SearchSpace | None = None,
+    seed: int = 0,
+    max_images: int | None = None,
+    max_prompts: int | None = None,
+    allow_empty: bool = False,
+    out: Path | None = None,
+    resume: bool = False,
+    torch_device: str = "cpu",
+    watch: Watch | None = None,
+) -> list[Line]:
+    """One line (`EvaluatedSubnet`, as a dict) for each subnet and kind of prompt, in their order.
+
+    Args:
+        supernet: a shipped name, a supernet file, or a checkpoint.
+        archs: see `archs_from`: `largest`, `random:N`, a run folder, a `front.csv`, a JSONL file.
+        data: folder of annotated images, see `find_pairs`; the embedded picture by default.
+        split: train, val or test, where the folder knows splits.
+        split_seed: draw the splits with this seed instead.
+        prompts: `box`, `point`, or `none` for a supernet with a semantic head.
+        resolution: replaces that of every subnet.
+        space: what the subnets are of; by default the space of the supernet's geometry.
+        seed: for `random:N` and for drawing images and objects.
+        max_images: score at most so many images.
+        max_prompts: prompt at most so many objects of an image.
+        allow_empty: keep images without objects; they count with the prompt `none` only.
+        out: JSONL file that gets each line as soon as it is known.
+        resume: go on with `out`; what it holds is not evaluated again.
+        torch_device: cpu or cuda.
+        watch: told about the progress.
+
+    Raises:
+        HwnasError: a file, the data, a design or an option cannot be used.
+    """
+    kinds = _kinds(prompts)
+    if max_prompts is not None and max_prompts < 1:
+        raise ConfigError(f"--max-prompts {max_prompts}: expected 1 or more")
+    if resume and out is None:
+        raise ConfigError("--resume: no file to resume; name it with --out")
+    if torch_device != "cpu" and not (torch_device == "cuda" and torch.cuda.is_available()):
+        raise ConfigError(
+            f"--torch-device {torch_device}: expected cpu, or cuda where torch sees a GPU (no GPU "
+            "of that name here)"
+        )
+    net = build(supernet)
+    found = space if isinstance(space, SearchSpace) else load_space(space or net.geometry.name)
+    designs = archs_from(found, archs, seed=seed, resolution=resolution)
+    images = open_data(data, split=split, split_seed=split_seed, max_images=max_images, seed=seed,
+                       allow_empty=allow_empty)  # fmt: skip
+    identity = supernet_identity(net)
+    net.to(torch_device)
+    judge = _judge(net, images, kinds, max_prompts=max_prompts, seed=seed)
+    watch = watch or Silent()
+    lines: list[Line] = []
+    with nullcontext() if out is None else EvaluationLines(out, resume=resume) as file:
+        watch.begin("evaluating subnets", len(designs))
+        for number, (arch, cost) in enumerate(zip(designs, _costs(found, designs), strict=True), 1):
+            shared = {"arch_id": arch.id, "split": images.split, "supernet": identity}
+            facts = [shared | {"prompt": kind} | judge.counts for kind in kinds]
+            known = [None if file is None else file.find(fact) for fact in facts]
+            figures = judge.score(arch) if None in known else {}
+            for kind, fact, line in zip(kinds, facts, known, strict=True):
+                lines.append(line or _line(arch, fact | cost, figures[kind]))
+                if file is not None and line is None:
+                    file.append(lines[-1])
+            watch.advance(number, iou=lines[-1]["iou"])
+    return lines
+
+
+def _line(arch: Arch, facts: Line, figures: Line) -> Line:
+    row = EvaluatedSubnet(
+        genes=dict(arch.genes), **facts, **{k: v for k, v in figures.items() if k != "class_iou"}
+    )
+    return asdict(row) | {k: v for k, v in figures.items() if k == "class_iou"}
+
+
+class _Judge(Protocol):
+    """Figures of subnets, and the numbers of images and objects that they are taken from."""
+
+    counts: Line
+
+    def score(self, arch: Arch) -> dict[str, Line]:
+        """Figures by kind of prompt."""
+        ...
+
+
+def _judge(
+    net: SamSupernet,
+    data: EvaluationData,
+    kinds: Sequence[str],
+    *,
+    max_prompts: int | None,
+    seed: int,
+) -> _Judge:
+    if "none" in kinds:
+        if len(kinds) > 1:
+            raise ConfigError("--prompt none: a model takes prompts or it has classes, not both")
+        return _SemanticJudge(net, data)
+    return _PromptJudge(net, data, kinds, max_prompts=max_prompts, seed=seed)
+
+
+class _PromptJudge:
+    def __init__(
+        self, net: SamSupernet, data: EvaluationData, kinds: Sequence[str], *,
+        max_prompts: int | None, seed: int,
+    ) -> None:  # fmt: skip
+        wanted = [kind for kind in PROMPT_KINDS if kind in kinds]
+        self._net = net
+        self._evaluator = Evaluator.of(
+            net.sam, data.images, prompts=wanted, max_instances=max_prompts, seed=seed,
+            boundary=True,
+        )  # fmt: skip
+        numbers = [len(truths.objects) for truths in self._evaluator.truths]
+        self.counts: Line = {"images": sum(n > 0 for n in numbers), "objects": sum(numbers)}
+
+    def score(self, arch: Arch) -> dict[str, Line]:
+        embed = partial(self._net.embed, arch=arch)
+        found = self._evaluator.score(embed, self._net.resolution(arch))
+        return {kind: _figures(scores) for kind, scores in found.items()}
+
+
+def _figures(scores: Sequence[ImageScores]) -> Line:
+    iou, error = mean_of_images([s.iou for s in scores])
+    bands = [s.boundary_iou for s in scores if s.boundary_iou is not None]
+    return {"iou": iou, "error": error, "boundary_iou": mean_of_images(bands)[0]}
+
+
+class _SemanticJudge:
+    def __init__(self, net: SamSupernet, data: EvaluationData) -> None:
+        self._net, self._evaluator = net, SemanticEvaluator(net.sam, data.images)
+        check_classes(data.images)
+        self.counts: Line = {"images": len(data.images), "objects": None}
+
+    def score(self, arch: Arch) -> dict[str, Line]:
+        embed = partial(self._net.embed, arch=arch)
+        scores = self._evaluator.score(embed, self._net.resolution(arch))
+        classes = {name: value for name, (value, _) in scores.classes.items()}
+        return {"none": {"iou": scores.miou, "error": scores.error, "class_iou": classes}}
+
+
+def _costs(space: SearchSpace, designs: Sequence[Arch]) -> Iterator[Line]:
+    context = make_context(space)
+    columns = {}
+    for name in ("bitops", "system_bitops"):
+        columns[name] = build_cost(name, context).evaluate(designs).tolist()
+    for row in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, row, strict=True))
+
+
+def _kinds(prompts: Sequence[str]) -> list[str]:
+    known = (*PROMPT_KINDS, "none")
+    wrong = [word for word in prompts if word not in known]
+    if wrong:
+        raise ConfigError(f"--prompt {', '.join(wrong)}: expected {', '.join(known)}")
+    return list(dict.fromkeys(prompts)) or ["box"]

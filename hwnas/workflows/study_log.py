@@ -1,0 +1,135 @@
+"""The folder of a study: its settings and one line for each measurement, safe against kill -9."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from hwnas.errors import RunError
+from hwnas.records.files import append_text, explained, replace_text
+from hwnas.records.lock import FolderLock
+
+__all__ = ["StudyLog"]
+
+_LOG = logging.getLogger(__name__)
+_SETTINGS, _LINES = "settings.json", "measurements.jsonl"
+Record = dict[str, Any]
+
+
+class StudyLog:
+    """Measurements by key; what is on disk is never measured again.
+
+    `settings` decide what is measured: a folder that was begun with others is refused.
+
+    Raises:
+        RunError: the folder exists and `resume` was not said, holds something else, was begun with
+            other settings, is in use, damaged or not writable.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
+        self.path = path
+        known = path / _SETTINGS
+        if os.path.lexists(path) and not resume:
+            raise RunError(
+                f"{path} exists already; choose another folder with --out, or continue that study "
+                "with --resume"
+            )
+        if path.exists() and not known.is_file():
+            raise RunError(f"{path} is not the folder of a study (no {_SETTINGS}); choose another")
+        with explained("create", path):
+            path.mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(path / "lock")
+        try:
+            if not known.is_file():
+                replace_text(known, json.dumps(settings, indent=2) + "\n")
+            self._check(settings)
+            self._records = self._read()
+            with explained("open", path / _LINES):
+                self._file = os.open(path / _LINES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._records
+
+    def __getitem__(self, key: str) -> Record:
+        return self._records[key]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, key: str, record: Mapping[str, Any]) -> None:
+        """Append one measurement; it is on disk, whole, when this returns."""
+        line = json.dumps({"key": key, **record}, allow_nan=False)
+        append_text(self._file, self.path / _LINES, line + "\n")
+        self._records[key] = dict(record)
+
+    def records(self, prefix: str) -> Iterable[Record]:
+        """Measurements whose key begins with `prefix`, in the order of measuring."""
+        return [record for key, record in self._records.items() if key.startswith(prefix)]
+
+    def write(self, name: str, text: str) -> Path:
+        """Replace one file of the folder, whole or not at all."""
+        replace_text(self.path / name, text)
+        return self.path / name
+
+    def close(self) -> None:
+        """Close the files and give the lock back; a second call does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        self._lock.release()
+
+    def __enter__(self) -> StudyLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check(self, settings: Mapping[str, Any]) -> None:
+        with explained("read", self.path / _SETTINGS):
+            began = json.loads((self.path / _SETTINGS).read_text(encoding="utf-8"))
+        now = json.loads(json.dumps(settings))
+        differ = [
+            f"{name}: began with {began.get(name)!r}, now {now.get(name)!r}"
+            for name in sorted({*began, *now})
+            if began.get(name) != now.get(name)
+        ]
+        if differ:
+            raise RunError(
+                f"{self.path} was begun with other settings; say the same, or choose another "
+                "folder with --out:\n  " + "\n  ".join(differ)
+            )
+
+    def _read(self) -> dict[str, Record]:
+        path = self.path / _LINES
+        if not path.exists():
+            return {}
+        with explained("read", path):
+            whole, newline, torn = path.read_bytes().rpartition(b"\n")
+        if torn:
+            _LOG.warning("%s: dropped a torn last line of %d bytes", path, len(torn))
+            with explained("write", path):
+                os.truncate(path, len(whole) + len(newline))
+        found = {}
+        for number, line in enumerate(whole.split(b"\n") if newline else (), start=1):
+            try:
+                record = json.loads(line)
+                found[record.pop("key")] = record
+            except (ValueError, AttributeError, KeyError) as error:
+                raise RunError(
+                    f"{path}, line {number} is damaged ({error}); cut the file off before it, "
+                    "what follows is then measured again"
+                ) from error
+        return found
