@@ -101,7 +101,8 @@ def _search(
     }  # fmt: skip
     aliases = {
         "latency<=": max_latency_ms, "energy<=": max_energy_mj, "bitops<=": max_gbitops,
-        "model_size<=": None if max_size_mb is None else max_size_mb * 1e6, "quality>=": min_quality,
+        "model_size<=": None if max_size_mb is None else max_size_mb * 1e6,
+        "quality>=": min_quality,
     }  # fmt: skip
     chosen = with_limits({k: v for k, v in overrides.items() if v is not None}, limit, aliases)
     resolved = resolve_config(config, with_settings(chosen, set_ or []))

@@ -89,6 +89,36 @@ def _space(
     note(f"wrote {out}")
 
 
+@app.command("budgets")
+def _budgets(
+    subnets: Annotated[Path, typer.Argument(help="JSON lines of `hwnas evaluate` on val.")],
+    supernet: Annotated[str, typer.Option(help="The supernet that they are of: name or file.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study; continued if it exists.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of images and masks; else the embedded picture.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split that chosen subnets are scored on.")] = "test",
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="box or point; repeatable. Default: both.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Choose the best subnet for each of six BitOPs budgets, and score it on another split."""
+    from dataclasses import asdict
+
+    from hwnas.cli.progress import progress
+    from hwnas.workflows.study_budgets import study_budgets
+
+    with progress(quiet=quiet or json_) as watch:
+        rows = study_budgets(
+            subnets, supernet=supernet, out=out, data=data, split=split,
+            prompts=prompt or ("box", "point"), watch=watch,
+        )  # fmt: skip
+    shown = [asdict(row) for row in rows]
+    print_json(shown) if json_ else print_table(shown)
+
+
 def _print(study: SpaceStudy) -> None:
     print_table(_rows(study))
     for found in study.hypotheses:

@@ -125,7 +125,9 @@ class TrainConfig(_Strict):
     base: str | None = Field(
         default=None, description="checkpoint; the model shipped with the space if null"
     )
-    task: Literal["promptable", "semantic"] = "promptable"
+    task: Literal["promptable", "semantic"] = Field(
+        default="promptable", description="objects from boxes and points, or the class of a pixel"
+    )
     adapter: AdapterConfig = AdapterConfig()
     order: Literal["arch_then_bits", "bits_then_arch", "joint"] = "arch_then_bits"
     bits: tuple[int, ...] = Field(
@@ -176,6 +178,22 @@ class TrainConfig(_Strict):
             raise ValueError(
                 f"steps.bits has {len(self.steps.bits)} numbers; expected one for each of the "
                 f"bit-widths {list(self.bits[1:])} after the first"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _semantic_head_trains(self) -> Self:
+        if self.task != "semantic":
+            return self
+        if not self.train_decoder:
+            raise ValueError(
+                "task semantic puts a new, untrained head into the mask decoder; set "
+                "train_decoder: true"
+            )
+        if self.teacher == "frozen" and not self.steps.teacher:
+            raise ValueError(
+                "task semantic with a frozen teacher, whose new head nothing has trained; give "
+                "steps.teacher 1 or more, or set teacher: in-place"
             )
         return self
 

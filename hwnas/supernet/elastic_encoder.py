@@ -80,7 +80,9 @@ class ElasticEncoder(nn.Module):
         check_plan(plan, self.geometry)
         weights = EncoderWeights(self.encoder, self.adapters)
         if torch.is_grad_enabled():
-            return self._build(plan, TrainableLayers(weights, self.scales))
+            return self._build(
+                plan, TrainableLayers(weights, self.scales, checkpoint=self.checkpoint)
+            )
         return self._build(plan, InferenceLayers(weights, self.scales, self._cache))
 
     def weight(self, layer: str, w_bits: int, a_bits: int) -> torch.Tensor:
@@ -93,6 +95,10 @@ class ElasticEncoder(nn.Module):
         self.forget()
         super().train(mode)
         return self
+
+    def limit_cache(self, max_bytes: int) -> None:
+        """Keep no more than `max_bytes` of prepared weights; 0 prepares them in every call."""
+        self._cache = TensorCache(max_bytes=max_bytes)
 
     def forget(self) -> None:
         """Drop prepared weights."""

@@ -163,8 +163,10 @@ class InferenceLayers:
 class TrainableLayers:
     """Layers for training: fake-quantized with gradients for weights, scales and offsets."""
 
-    def __init__(self, weights: EncoderWeights, scales: ScaleTable) -> None:
-        self.weights, self.scales = weights, scales
+    def __init__(
+        self, weights: EncoderWeights, scales: ScaleTable, *, checkpoint: bool = False
+    ) -> None:
+        self.weights, self.scales, self.checkpoint = weights, scales, checkpoint
 
     def linear(self, size: LayerSize, w_bits: int, a_bits: int, *, tokens: int) -> TrainableLinear:
         """A layer whose bits may each be 32."""
@@ -186,8 +188,9 @@ class TrainableLayers:
         height, width = (by_pair(t) for t in _tables(self.weights.encoder, shape, bits))
         scales = None if bits == FLOAT_BITS else self.scales[attention_key(shape.block, bits)]
         return TrainableAttention(
-            shape.side, shape.heads, shape.head_dim, height, width, scales, bits, shape.windows
-        )
+            shape.side, shape.heads, shape.head_dim, height, width, scales, bits, shape.windows,
+            self.checkpoint,
+        )  # fmt: skip
 
     def conv(self, bits: int, grid: int) -> FloatConv | TrainableConv:
         """The second convolution of the neck; `grid` is read off the map."""

@@ -87,8 +87,11 @@ def _weight_entries(
     table = encoder.scales
     for layer, b in layers:
         weight = encoder.weight(layer, b, b)
-        yield weight_key(layer, b), weight_scales(
-            weight, b, centered=table.grid_is_centered(b), per_tensor=table.per_tensor
+        yield (
+            weight_key(layer, b),
+            weight_scales(
+                weight, b, centered=table.grid_is_centered(b), per_tensor=table.per_tensor
+            ),
         )
 
 

@@ -16,6 +16,7 @@ from hwnas.supernet.encoder_order import EncoderOrder, drop_order, sort_encoder
 from hwnas.supernet.encoder_weights import freeze_weights
 from hwnas.supernet.sam_model import build_sam
 from hwnas.supernet.scale_table import ScaleTable
+from hwnas.supernet.semantic import classes_of
 from hwnas.supernet.subnet import Subnet
 from hwnas.supernet.supernet_file import (
     SupernetFile,
@@ -103,7 +104,8 @@ def build(
 ) -> SamSupernet:  # fmt: skip
     """Build the supernet of a shipped name (`sam-vit-t`), a supernet file, or a checkpoint.
 
-    A trained supernet file brings its adapters and whatever else was trained. A supernet file
+    A trained supernet file brings its adapters and whatever else was trained, a semantic one its
+    classes. A supernet file
     without weights takes them from `base`, else from the shipped model of its
     geometry; both must be the ones that it was prepared for. A plain checkpoint gives a supernet
     without scales: it runs in floating point until `prepare_supernet` has calibrated it.
@@ -134,7 +136,8 @@ def save_supernet(
     tuned = changed_weights(supernet.sam, base_weights, supernet.order)
     trained = None
     if supernet.encoder.adapters is not None or tuned:
-        trained = TrainedTensors(supernet.encoder.adapters, tuned)
+        classes = classes_of(supernet.sam) or ()
+        trained = TrainedTensors(supernet.encoder.adapters, tuned, classes)
     return write_supernet_file(
         path, geometry=supernet.geometry, order=supernet.order, scales=supernet.encoder.scales,
         base_weights=base_weights, with_base=with_base, notes=notes or {}, trained=trained,

@@ -17,9 +17,10 @@ from hwnas.data.transforms import preprocess
 from hwnas.errors import ArchError
 from hwnas.quant.bits import FLOAT_BITS
 from hwnas.supernet.distortion import ChannelNoise, valid_part
+from hwnas.workload.sam_geometry import SamGeometry
 from hwnas.workload.sam_plan import EncoderPlan
 
-__all__ = ["ChangeNoise", "embeddings_of_changes", "in_float"]
+__all__ = ["ChangeNoise", "embeddings_of_changes", "in_float", "zero_embedding"]
 
 
 def in_float(plan: EncoderPlan) -> EncoderPlan:
@@ -29,6 +30,12 @@ def in_float(plan: EncoderPlan) -> EncoderPlan:
         replace(block, w_bits=four, a_bits=four, attn_bits=FLOAT_BITS) for block in plan.blocks
     )
     return replace(plan, blocks=blocks, edge_bits=FLOAT_BITS, float_bits=FLOAT_BITS)
+
+
+def zero_embedding(geometry: SamGeometry, images: torch.Tensor) -> torch.Tensor:
+    """Zeros in place of the embedding (B, C, g, g) of images (B, 3, R, R)."""
+    grid = geometry.grid(images.shape[-1])
+    return torch.zeros(len(images), geometry.neck_dim, grid, grid, device=images.device)
 
 
 @torch.inference_mode()

@@ -86,6 +86,8 @@ def write_supernet_file(
             "adapters": json.dumps(trained.config()),
             "hash": hash_weights(unpack(tensors)),
         }
+        if trained.classes:
+            metadata["classes"] = json.dumps(trained.classes)
     if with_base:
         tensors |= {f"{_BASE}{name}": value for name, value in pack(base_weights).items()}
     return save_weights(path, tensors, metadata=metadata)
@@ -110,7 +112,8 @@ def read_supernet_file(path: str | Path) -> SupernetFile:
         _check_hash(path, metadata, tensors)
         options = json.loads(metadata.get("scales", "{}"))
         config = json.loads(metadata.get("adapters", "null"))
-        trained = TrainedTensors.read(tensors, config, source=str(path))
+        classes = json.loads(metadata.get("classes", "[]"))
+        trained = TrainedTensors.read(tensors, config, classes, source=str(path))
     return SupernetFile(
         GEOMETRIES[name],
         order,

@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from hwnas.quant.lsq import quantize_signed, quantize_unsigned
 
 __all__ = ["TrainableAttention"]
+
+_PIECE = 1 << 21  # scores: 8 MiB in float32
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,9 @@ class TrainableAttention:
 
     `height` and `width` are the tables of `by_pair`, quantized already where they are to be.
     `scales` (4,) belong to queries, keys, values and softmax output; None is floating point.
-    `windows` is the number of regions of one image.
+    `windows` is the number of regions of one image. With `checkpoint` heads are done a few at a
+    time and run once more in backward, so that no more than `_PIECE` scores are held at once (or
+    those of one head).
     """
 
     side: int
@@ -31,6 +36,7 @@ class TrainableAttention:
     scales: torch.Tensor | None
     bits: int
     windows: int
+    checkpoint: bool = False
 
     def __call__(self, qkv: torch.Tensor) -> torch.Tensor:
         b, length, _ = qkv.shape
@@ -41,12 +47,38 @@ class TrainableAttention:
                 quantize_signed(x, scale, self.bits, elements=elements)
                 for x, scale in zip((q, k, v), self.scales[:3], strict=True)
             )
+        heads = self._heads_at_once(b, length)
+        mixed = torch.cat(
+            [
+                self._mixed(*(x[:, i : i + heads] for x in (q, k, v)))
+                for i in range(0, self.heads, heads)
+            ],
+            dim=1,
+        )
+        merged: torch.Tensor = mixed.transpose(1, 2).reshape(b, length, -1)
+        return merged
+
+    def _heads_at_once(self, b: int, length: int) -> int:
+        if not self.checkpoint:
+            return self.heads
+        return max(1, min(self.heads, _PIECE // (b * length**2)))
+
+    def _mixed(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        if not (self.checkpoint and torch.is_grad_enabled()):
+            return self._attend(q, k, v)
+        kept: torch.Tensor = checkpoint(
+            self._attend, q, k, v, use_reentrant=False, preserve_rng_state=False
+        )
+        return kept
+
+    def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Values mixed by the softmax output, all (B, some heads, S·S, head_dim)."""
         weights = self.probabilities(q, k)
         if self.scales is not None:
-            elements = self.windows * weights[0].numel()
+            # N of the gradient's scale counts all heads, however many are done at a time.
+            elements = self.windows * self.heads * weights[0, 0].numel()
             weights = quantize_unsigned(weights, self.scales[3], self.bits, elements=elements)
-        merged: torch.Tensor = (weights @ v).transpose(1, 2).reshape(b, length, -1)
-        return merged
+        return weights @ v
 
     def probabilities(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
         """Softmax output (B, heads, S·S, S·S) of queries and keys (B, heads, S·S, head_dim)."""

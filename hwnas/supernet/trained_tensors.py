@@ -7,7 +7,7 @@ them, the others at 8 bits per channel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -18,19 +18,24 @@ from hwnas.errors import CheckpointError, HwnasError
 from hwnas.supernet.encoder_order import EncoderOrder, sort_encoder
 from hwnas.supernet.packing import half, pack
 from hwnas.supernet.sam_model import build_sam
+from hwnas.supernet.semantic import classes_of, semantic_head
 
 __all__ = ["TrainedTensors", "changed_weights"]
 
 _ADAPTERS, _TUNED = "adapters.", "tuned."
-_ENCODER = "image_encoder."
+_ENCODER, _DECODER = "image_encoder.", "mask_decoder."
 
 
 @dataclass(frozen=True)
 class TrainedTensors:
-    """Adapters, if there are any, and the tensors that replace those of the sorted base."""
+    """Adapters, if there are any, and the tensors that replace those of the sorted base.
+
+    `classes` are those of a semantic head, which has other shapes than the base's decoder.
+    """
 
     adapters: AdapterBank | None = None
     tuned: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     def packed(self) -> dict[str, torch.Tensor]:
         """The tensors as they are stored."""
@@ -47,8 +52,9 @@ class TrainedTensors:
 
     @classmethod
     def read(
-        cls, tensors: Mapping[str, torch.Tensor], config: dict[str, Any] | None, *, source: str
-    ) -> Self:
+        cls, tensors: Mapping[str, torch.Tensor], config: dict[str, Any] | None,
+        classes: Sequence[str] = (), *, source: str,
+    ) -> Self:  # fmt: skip
         """From the unpacked tensors of a file.
 
         Raises CheckpointError where tensors of adapters are missing, PluginError for adapters
@@ -61,10 +67,12 @@ class TrainedTensors:
             except HwnasError as error:
                 raise type(error)(f"{source}: {error}") from error
             bank.load_tensors(_under(tensors, _ADAPTERS), source=source)
-        return cls(bank, _under(tensors, _TUNED))
+        return cls(bank, _under(tensors, _TUNED), tuple(classes))
 
     def apply(self, sam: Any, *, source: str) -> None:
         """Replace the changed tensors of a sorted model; raises CheckpointError if one differs."""
+        if self.classes:
+            semantic_head(sam, self.classes, seed=0)  # for the shapes; all its tensors are stored
         own = sam.state_dict()
         wrong = [n for n, t in self.tuned.items() if n not in own or own[n].shape != t.shape]
         if wrong:
@@ -80,16 +88,18 @@ def changed_weights(
 ) -> dict[str, torch.Tensor]:
     """The tensors of a trained model that differ from its base, sorted likewise.
 
-    `base_weights` are those of the unsorted base, `order` is the one that `sam` is sorted by.
+    `base_weights` are those of the unsorted base, `order` is the one that `sam` is sorted by. The
+    mask decoder of a model with classes is given back whole.
     """
     base = build_sam(sam.geometry)
     base.load_state_dict(dict(base_weights))
     sort_encoder(base.image_encoder, order, sam.geometry)
     before = base.state_dict()
+    new = () if classes_of(sam) is None else (_DECODER,)
     return {
         name: value.detach().cpu().clone()
         for name, value in sam.state_dict().items()
-        if not torch.equal(value.cpu(), before[name])
+        if name.startswith(new) or not torch.equal(value.cpu(), before[name])
     }
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
-
-import torch
 
 from hwnas.cost import build as build_cost
 from hwnas.data.classes import check_classes
@@ -21,10 +19,11 @@ from hwnas.supernet.evaluation import PROMPT_KINDS, Evaluator, ImageScores
 from hwnas.supernet.identity import supernet_identity
 from hwnas.supernet.sam_supernet import SamSupernet, build
 from hwnas.supernet.semantic import SemanticEvaluator
+from hwnas.supernet.torch_device import check_torch_device
 from hwnas.workflows.arch_sources import archs_from
 from hwnas.workflows.context import make_context
 from hwnas.workflows.evaluation_data import EvaluationData, open_data
-from hwnas.workflows.evaluation_lines import EvaluationLines
+from hwnas.workflows.evaluation_lines import EvaluationLines, refuse_existing
 from hwnas.workflows.watch import Silent, Watch
 
 __all__ = ["evaluate_subnets"]
@@ -75,38 +74,57 @@ def evaluate_subnets(  # noqa: PLR0913 - one keyword for each option of the comm
         HwnasError: a file, the data, a design or an option cannot be used.
     """
     kinds = _kinds(prompts)
+    check_torch_device(torch_device)
+    _check(max_prompts, out, resume)
+    net = build(supernet)
+    found = space if isinstance(space, SearchSpace) else load_space(space or net.geometry.name)
+    designs = archs_from(found, archs, seed=seed, resolution=resolution)
+    identity = supernet_identity(net)
+    images = open_data(
+        data, split=split, split_seed=split_seed, max_images=max_images, seed=seed,
+        allow_empty=allow_empty,
+    )  # fmt: skip
+    judge = _judge(net.to(torch_device), images, kinds, max_prompts=max_prompts, seed=seed)
+    facts = {"split": images.split, "supernet": identity} | judge.counts
+    rows = zip(designs, (facts | cost for cost in _costs(found, designs)), strict=True)
+    # opened last, so that a refused evaluation leaves no file behind
+    with nullcontext() if out is None else EvaluationLines(out, resume=resume) as file:
+        lines = _lines(rows, judge, kinds, file)
+        return list(_watched(lines, len(designs) * len(kinds), watch or Silent()))
+
+
+def _lines(
+    rows: Iterable[tuple[Arch, Line]],
+    judge: _Judge,
+    kinds: Sequence[str],
+    file: EvaluationLines | None,
+) -> Iterator[Line]:
+    """The lines of each design; those that the file lacks are measured and written."""
+    for arch, facts in rows:
+        wanted = [facts | {"arch_id": arch.id, "prompt": kind} for kind in kinds]
+        known = [None if file is None else file.find(line) for line in wanted]
+        figures = judge.score(arch) if None in known else {}
+        for kind, line, old in zip(kinds, wanted, known, strict=True):
+            new = old or _line(arch, line, figures[kind])
+            if file is not None and old is None:
+                file.append(new)
+            yield new
+
+
+def _watched(lines: Iterator[Line], total: int, watch: Watch) -> Iterator[Line]:
+    watch.begin("evaluating subnets", total)
+    for number, line in enumerate(lines, start=1):
+        watch.advance(number, iou=line["iou"])
+        yield line
+
+
+def _check(max_prompts: int | None, out: Path | None, resume: bool) -> None:
     if max_prompts is not None and max_prompts < 1:
         raise ConfigError(f"--max-prompts {max_prompts}: expected 1 or more")
     if resume and out is None:
         raise ConfigError("--resume: no file to resume; name it with --out")
-    if torch_device != "cpu" and not (torch_device == "cuda" and torch.cuda.is_available()):
-        raise ConfigError(
-            f"--torch-device {torch_device}: expected cpu, or cuda where torch sees a GPU (no GPU "
-            "of that name here)"
-        )
-    net = build(supernet)
-    found = space if isinstance(space, SearchSpace) else load_space(space or net.geometry.name)
-    designs = archs_from(found, archs, seed=seed, resolution=resolution)
-    images = open_data(data, split=split, split_seed=split_seed, max_images=max_images, seed=seed,
-                       allow_empty=allow_empty)  # fmt: skip
-    identity = supernet_identity(net)
-    net.to(torch_device)
-    judge = _judge(net, images, kinds, max_prompts=max_prompts, seed=seed)
-    watch = watch or Silent()
-    lines: list[Line] = []
-    with nullcontext() if out is None else EvaluationLines(out, resume=resume) as file:
-        watch.begin("evaluating subnets", len(designs))
-        for number, (arch, cost) in enumerate(zip(designs, _costs(found, designs), strict=True), 1):
-            shared = {"arch_id": arch.id, "split": images.split, "supernet": identity}
-            facts = [shared | {"prompt": kind} | judge.counts for kind in kinds]
-            known = [None if file is None else file.find(fact) for fact in facts]
-            figures = judge.score(arch) if None in known else {}
-            for kind, fact, line in zip(kinds, facts, known, strict=True):
-                lines.append(line or _line(arch, fact | cost, figures[kind]))
-                if file is not None and line is None:
-                    file.append(lines[-1])
-            watch.advance(number, iou=lines[-1]["iou"])
-    return lines
+    if out is not None and not resume:
+        refuse_existing(out)
 
 
 def _line(arch: Arch, facts: Line, figures: Line) -> Line:

@@ -13,7 +13,7 @@ from typing import Any
 from hwnas.errors import RunError
 from hwnas.records.files import append_text, explained
 
-__all__ = ["EvaluationLines"]
+__all__ = ["EvaluationLines", "refuse_existing"]
 
 _KEY = ("arch_id", "prompt", "split", "supernet", "images", "objects")
 
@@ -27,11 +27,8 @@ class EvaluationLines:
     """
 
     def __init__(self, path: Path, *, resume: bool) -> None:
-        if path.exists() and not resume:
-            raise RunError(
-                f"{path} exists already; continue it with --resume, or choose another file with "
-                "--out"
-            )
+        if not resume:
+            refuse_existing(path)
         self.path = path
         with explained("open", path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,3 +93,11 @@ class EvaluationLines:
 
 def _key(facts: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(facts.get(name) for name in _KEY)
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise RunError where the file exists."""
+    if path.exists():
+        raise RunError(
+            f"{path} exists already; continue it with --resume, or choose another file with --out"
+        )

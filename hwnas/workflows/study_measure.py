@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hwnas.cost.lowering import lower
@@ -18,15 +17,17 @@ from hwnas.errors import ConfigError
 from hwnas.records import EvaluatedSubnet
 from hwnas.space import Arch, SearchSpace
 from hwnas.supernet.evaluation import Embed, Evaluator, PromptKind
-from hwnas.supernet.sensitivity import ChangeNoise, in_float
+from hwnas.supernet.sensitivity import ChangeNoise, in_float, zero_embedding
 from hwnas.workflows.study_log import StudyLog
 from hwnas.workflows.study_slices import Plan, SingleChange
 from hwnas.workload.layers import Workload
 from hwnas.workload.sam import encoder_layers
 
-__all__ = ["Measured", "Measuring", "Protocol", "check_fit"]
+__all__ = ["Measured", "Measuring", "Mode", "Protocol", "check_fit"]
 
 Float = NDArray[np.float64]
+Mode: TypeAlias = Literal["subnet", "float", "blind"]
+"""An arch with its bits, with nothing quantized, or an embedding of zeros in its place."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Measured:
 class Measuring:
     """Measures with one supernet on one set of images, and remembers in the log.
 
-    `tick` is called after every network and every single change, remembered or measured.
+    `tick` is called after every measurement, and not for what is remembered.
     """
 
     def __init__(
@@ -74,30 +75,29 @@ class Measuring:
         self._supernet, self._images, self._protocol = supernet, images, protocol
         self._log, self._plan, self._tick = log, plan, tick
 
-    def quality(self, arch: Arch, *, floating: bool = False) -> Measured:
-        """Quality of a subnet, with its bits or with nothing quantized."""
-        if not floating:
-            embed = partial(self._supernet.embed, arch=arch)
-            return self._remembered(f"subnet/{arch.id}", arch, embed)
-        network = in_float(self._supernet.plan(arch))
-        embed = partial(self._supernet.embed, arch=network)
-        return self._remembered(f"float/{arch.id}", arch, embed)
-
-    def blind(self, arch: Arch) -> Measured:
-        """Quality of an embedding of zeros, of the size that `arch` gives."""
-        return self._remembered(f"blind/{arch.id}", arch, self._zeros)
-
-    def _zeros(self, images: torch.Tensor) -> torch.Tensor:
-        geometry = self._supernet.geometry
-        grid = geometry.grid(images.shape[-1])
-        return torch.zeros(len(images), geometry.neck_dim, grid, grid)
-
-    def _remembered(self, key: str, arch: Arch, embed: Embed) -> Measured:
+    def quality(self, arch: Arch, mode: Mode = "subnet") -> Measured:
+        """Quality of an arch."""
+        key = f"{mode}/{arch.id}"
         if key not in self._log:
-            self._log.add(key, self._record(arch, embed))
+            self._log.add(key, self._record(arch, self._embed(arch, mode)))
+            self._tick()
         record = self._log[key]
-        self._tick()
         return Measured(record["iou"], record["error"], np.array(record["scores"]))
+
+    def unknown(self, wanted: Iterable[tuple[Arch, Mode]]) -> int:
+        """How many qualities are still to be measured."""
+        return sum(key not in self._log for key in {f"{mode}/{arch.id}" for arch, mode in wanted})
+
+    def unknown_noise(self, changes: Sequence[SingleChange], images: int) -> int:
+        """How many ratios `noise` has still to measure."""
+        keys = (key for i in range(images) for key in self._noise_keys(i, changes))
+        return sum(key not in self._log for key in keys)
+
+    def _embed(self, arch: Arch, mode: Mode) -> Embed:
+        if mode == "blind":
+            return partial(zero_embedding, self._supernet.geometry)
+        network = in_float(self._supernet.plan(arch)) if mode == "float" else arch
+        return partial(self._supernet.embed, arch=network)
 
     def noise(self, changes: Sequence[SingleChange], images: int) -> dict[SingleChange, Float]:
         """Added noise-to-signal ratio of each change on the first `images`, (images,) each.
@@ -136,11 +136,9 @@ class Measuring:
     def _ratios(self, image: int, changes: Sequence[SingleChange]) -> list[float]:
         """Ratio of the largest network, then of each change; one line of the log each."""
         name = self._images[image].name
-        keys = [f"noise/{name}/-", *(f"noise/{name}/{c.gene}={c.option}" for c in changes)]
+        keys = self._noise_keys(image, changes)
         archs = [self._plan.largest, *(change.arch for change in changes)]
         left = [i for i, key in enumerate(keys) if key not in self._log]
-        for _ in range(len(keys) - len(left)):
-            self._tick()
         if left:
             plans = [self._supernet.plan(archs[i]) for i in left]
             found = self._change_noise.ratios(image, plans)
@@ -148,6 +146,10 @@ class Measuring:
                 self._log.add(keys[left[place]], {"image": name, "nsr": ratio})
                 self._tick()
         return [self._log[key]["nsr"] for key in keys]
+
+    def _noise_keys(self, image: int, changes: Sequence[SingleChange]) -> list[str]:
+        start = f"noise/{self._images[image].name}/"
+        return [f"{start}-", *(f"{start}{c.gene}={c.option}" for c in changes)]
 
     @cached_property
     def _change_noise(self) -> ChangeNoise:

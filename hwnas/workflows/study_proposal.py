@@ -53,13 +53,9 @@ def kept_options(
     }
 
 
-def proposal_yaml(
-    base: str, space: SearchSpace, kept: Kept, *, name: str, description: str, axes: Sequence[str]
-) -> str:
+def proposal_yaml(base: str, space: SearchSpace, kept: Kept, *, name: str, description: str) -> str:
     """The derived space of the kept options, by pattern where blocks agree."""
-    return derived_yaml(
-        base, _by_pattern(space, kept), name=name, description=description, axes=axes
-    )
+    return derived_yaml(base, _by_pattern(space, kept), name=name, description=description)
 
 
 def _by_pattern(space: SearchSpace, kept: Kept) -> Mapping[str, Sequence[Scalar]]:

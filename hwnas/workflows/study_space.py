@@ -16,14 +16,14 @@ from hwnas.data.labeled import LabeledImage
 from hwnas.data.scores import mean_with_error
 from hwnas.errors import Interrupted
 from hwnas.registry.loading import split_file_spec
-from hwnas.space import Scalar, SearchSpace, load_space
-from hwnas.space.derived import optional_axes, with_axes
+from hwnas.space import Arch, Scalar, SearchSpace, load_space
+from hwnas.space.derived import optional_axes
 from hwnas.workflows.evaluation_data import EvaluationData
 from hwnas.workflows.study_files import write_study
 from hwnas.workflows.study_hypotheses import Hypothesis, hypotheses
 from hwnas.workflows.study_layers import LayerNoise, layer_noise
 from hwnas.workflows.study_log import StudyLog
-from hwnas.workflows.study_measure import Measured, Measuring, Protocol, check_fit
+from hwnas.workflows.study_measure import Measured, Measuring, Mode, Protocol, check_fit
 from hwnas.workflows.study_options import (
     StudyOptions,
     Subject,
@@ -141,7 +141,7 @@ class _Study:
         points = [self._point(one, top, best) for one in slices]
         points = self._pairs_stage(slices, points, top, best)
         layers = self._layers_stage(best)
-        blind = self._measuring.blind(self._plan.largest)
+        blind = self._measuring.quality(self._plan.largest, "blind")
         facts = _facts(top) | {"iou": best.iou, "error": best.error, "blind_iou": blind.iou}
         study = SpaceStudy(
             self._plan.space.name, asdict(self._options), self._notes(blind), facts, tuple(points),
@@ -155,27 +155,26 @@ class _Study:
 
     def _axes_stage(self, slices: Sequence[Slice], top: Slice) -> Measured:
         """Measure the largest network, every slice, its float twin and its random contexts."""
-        extra = self._options.archs_per_value - 1
+        jobs: list[tuple[Arch, Mode]] = [(top.arch, "subnet"), (top.arch, "blind")]
+        jobs += [(one.arch, "subnet") for one in slices]
         floats = [one for one in slices if self._has_float(one)]
-        total = 2 + len(slices) + (1 + len(floats) if floats else 0)
-        self._begin("axes", total + sum(2 * len(self._contexts(one)) for one in slices if extra))
-        best = self._measuring.quality(top.arch)
-        self._measuring.blind(top.arch)
-        for one in slices:
-            self._measuring.quality(one.arch)
-        for one in [top, *floats] if floats else []:
-            self._measuring.quality(one.arch, floating=True)
-        for one in slices if extra else []:
-            for pair in self._contexts(one):
-                for arch in pair:
-                    self._measuring.quality(arch)
-        return best
+        jobs += [(one.arch, "float") for one in ([top, *floats] if floats else [])]
+        jobs += [
+            (arch, "subnet") for one in slices for pair in self._contexts(one) for arch in pair
+        ]
+        self._measure("axes", jobs)
+        return self._measuring.quality(top.arch)
+
+    def _measure(self, stage: str, jobs: Sequence[tuple[Arch, Mode]]) -> None:
+        self._begin(stage, self._measuring.unknown(jobs))
+        for arch, mode in jobs:
+            self._measuring.quality(arch, mode)
 
     def _point(self, one: Slice, top: Slice, best: Measured) -> Point:
         point = point_of(one, top, self._measuring.quality(one.arch), best)
         if self._has_float(one):
-            full = self._measuring.quality(top.arch, floating=True)
-            loss, _ = full.loss(self._measuring.quality(one.arch, floating=True))
+            full = self._measuring.quality(top.arch, "float")
+            loss, _ = full.loss(self._measuring.quality(one.arch, "float"))
             point = replace(point, float_loss=loss)
         losses = [
             self._measuring.quality(without).loss(self._measuring.quality(with_value))[0]
@@ -196,21 +195,20 @@ class _Study:
             i for i, p in enumerate(found)
             if p.kept is False and p.loss is not None and p.loss <= max_loss
         ]  # fmt: skip
-        partners = {i: best_axis(found, without=found[i].operator) for i in left}
-        others = {
-            i: [one for one in slices if one.axis.name == name] for i, name in partners.items()
+        partners = {i: best_axis(found, tolerance, without=found[i].operator) for i in left}
+        pairs = {
+            i: [self._plan.pair(slices[i], other) for other in slices if other.axis.name == name]
+            for i, name in partners.items()
         }
-        self._begin("pairs", sum(map(len, others.values())))
+        self._measure("pairs", [(p.arch, "subnet") for tried in pairs.values() for p in tried])
         alone = [(p.gbitops, p.iou) for p in found if p.iou is not None]
         alone.append((top.bitops / 1e9, best.iou))
-        for i, name in partners.items():
-            gains = []
-            for other in others[i]:
-                pair = self._plan.pair(slices[i], other)
-                own = self._measuring.quality(pair.arch)
-                gains.append(pair_gain(pair.bitops / 1e9, own.iou, alone))
+        for i, tried in pairs.items():
+            gains = [
+                pair_gain(p.bitops / 1e9, self._measuring.quality(p.arch).iou, alone) for p in tried
+            ]
             known = [gain for gain in gains if gain is not None]
-            found[i] = replace(found[i], pair=name, pair_gain=max(known, default=None))
+            found[i] = replace(found[i], pair=partners[i], pair_gain=max(known, default=None))
         return judged(found, best, tolerance=tolerance, max_loss=max_loss)
 
     def _layers_stage(self, best: Measured) -> list[LayerNoise]:
@@ -219,28 +217,33 @@ class _Study:
         changes = self._plan.changes() if n else []
         if not changes:
             return []
-        self._begin("single changes", n * (1 + len(changes)))
+        self._begin("single changes", self._measuring.unknown_noise(changes, n))
         geometry = self._subject.supernet.geometry
         found = self._measuring.noise(changes, n)
         rows = layer_noise(found, lambda block: geometry.window_of(block) == 0)
         worst = _worst(rows, self._options.top)
-        self._begin("most sensitive", len(worst))
+        self._measure("most sensitive", [(changes[i].arch, "subnet") for i in worst])
         for i in worst:
             loss, error = best.loss(self._measuring.quality(changes[i].arch))
             rows[i] = replace(rows[i], loss=loss, loss_error=error)
         return rows
 
     def _proposed(self, study: SpaceStudy, slices: Sequence[Slice], base: str) -> SpaceStudy:
-        offered = optional_axes(self._plan.space)
-        axes = [a for a in offered if any(p.axis == a and p.kept for p in study.points)]
-        space = with_axes(self._plan.space, axes) if axes else self._plan.space
+        space = self._plan.space
         kept = kept_options(
             space, slices, study.points, study.layers, max_layer_loss=self._options.tolerance
         )
         images = f"{len(self._images)} images, {self._options.prompt} prompts"
         about = f"what a study of {self._subject.name} on {images} kept"
-        text = proposal_yaml(base, space, kept, name="proposed", description=about, axes=axes)
-        return replace(study, kept=kept, proposed=text)
+        text = proposal_yaml(base, space, kept, name="proposed", description=about)
+        offered = optional_axes(space)
+        passed = [f"{p.axis} {p.value}" for p in study.points if p.axis in offered and p.kept]
+        note = (
+            f"{', '.join(passed)} passed as well; the proposal leaves optional axes out, as its "
+            "architectures would no longer have the ids of the base: add them under axes and keep"
+        )
+        notes = (*study.notes, note) if passed else study.notes
+        return replace(study, kept=kept, proposed=text, notes=notes)
 
     def _contexts(self, one: Slice) -> list[Any]:
         n = self._options.archs_per_value - 1

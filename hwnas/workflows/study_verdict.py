@@ -94,14 +94,15 @@ def with_steps(points: Sequence[Point]) -> list[Point]:
     return out
 
 
-def best_axis(points: Sequence[Point], *, without: str = "") -> str | None:
-    """The axis with the lowest eta at any of its values; `without` is an operator left out."""
-    ranked = [
-        (p.eta, p.axis)
-        for p in points
-        if p.eta is not None and p.halvings >= MIN_HALVINGS and p.operator != without
-    ]
-    return min(ranked)[1] if ranked else None
+def best_axis(points: Sequence[Point], tolerance: float, *, without: str = "") -> str | None:
+    """The axis that saves most at a loss of at most `tolerance` points, to pair others with.
+
+    Where none does, that of the lowest eta. `without` is an operator left out.
+    """
+    others = [p for p in points if p.operator != without and p.eta is not None]
+    cheap = [(-p.halvings, p.axis) for p in others if p.loss is not None and p.loss <= tolerance]
+    ranked = [(p.eta, p.axis) for p in others if p.eta is not None and p.halvings >= MIN_HALVINGS]
+    return min(cheap or ranked, default=(0.0, None))[1]
 
 
 def pair_gain(gbitops: float, iou: float, alone: Sequence[tuple[float, float]]) -> float | None:

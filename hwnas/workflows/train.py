@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from hwnas.config.training import TrainConfig, changed_recipe, load_training
+from hwnas.data.classes import check_classes
 from hwnas.data.embedded import EXCLUDED_FROM_TRAINING
 from hwnas.data.folder import find_pairs, read_pairs
 from hwnas.errors import ConfigError, DataError
 from hwnas.space import SearchSpace, load_space
 from hwnas.supernet.checkpoint import load_sam
 from hwnas.supernet.sam_supernet import save_supernet
+from hwnas.supernet.semantic import semantic_head
 from hwnas.supernet.training.distributed import World, open_world
 from hwnas.supernet.training.elastic.run import (
     Material,
@@ -112,6 +114,9 @@ def _start(
 ) -> SupernetRun:
     sam = load_sam(config.base or space.name)
     weights = {name: value.detach().clone() for name, value in sam.state_dict().items()}
+    if config.task == "semantic":  # after the copy: the file names the base as it was loaded
+        check_classes(material.train, material.validation)
+        semantic_head(sam, material.train[0].classes, seed)
     inputs = calibration_inputs(sam.geometry, material.calibration)
     supernet = start_supernet(sam, config, inputs, seed=seed)
     return SupernetRun(supernet, config, space, material, out, seed, world, base_weights=weights)

@@ -91,6 +91,12 @@ def test_an_existing_file_is_not_touched_without_resume(whole: Path, shapes: Pat
         evaluate_subnets("sam-vit-t", data=shapes, resume=True, **SMALL)
 
 
+def test_a_refused_evaluation_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        evaluate_subnets("sam-vit-t", data=tmp_path, out=tmp_path / "lines.jsonl", **SMALL)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_damaged_line_is_named(whole: Path, shapes: Path, tmp_path: Path) -> None:
     out = tmp_path / "lines.jsonl"
     out.write_text("{no json}\n" + whole.read_text())

@@ -257,8 +257,9 @@ def test_values_near_the_front_are_kept_and_a_pair_can_save_others() -> None:
     assert [p.kept for p in found] == [True, True, True, False, False]
     assert found[3].front_gap == pytest.approx(2.5)
     assert "more than 10 points" in found[4].why
-    assert best_axis(points) == "bits"
-    assert best_axis(points, without="bit-width") == "heads"
+    assert best_axis(points, 1) == "bits"
+    assert best_axis(points, 1, without="bit-width") == "heads"  # by eta: nothing is within 1
+    assert best_axis(points, 25, without="bit-width") == "resolution"  # by what it saves
     found[3] = replace(found[3], pair="bits", pair_gain=0.4)
     assert judged(found, measured(0.9), tolerance=1.05, max_loss=10)[3].kept is True
     steps = with_steps(points)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-__all__ = ["distilled_mask_loss", "embedding_loss", "mask_losses", "semantic_losses"]
+__all__ = [
+    "distilled_class_loss",
+    "distilled_mask_loss",
+    "embedding_loss",
+    "mask_losses",
+    "semantic_losses",
+]
 
 
 def mask_losses(
@@ -78,3 +84,14 @@ def semantic_losses(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, tor
     both = (chance * target).sum((0, 2, 3))
     dice = 1 - (2 * both + 1) / (chance.sum((0, 2, 3)) + target.sum((0, 2, 3)) + 1)
     return {"loss": 0.2 * entropy + 0.8 * dice.mean(), "entropy": entropy, "dice": dice.mean()}
+
+
+def distilled_class_loss(logits: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Divergence (KL) of class logits (B, C + 1, s, s) from a teacher's, the mean of all pixels.
+
+    Padding and pixels that annotators left out count too: the teacher has an opinion on them.
+    """
+    divergence = functional.kl_div(
+        logits.log_softmax(1), teacher.detach().log_softmax(1), reduction="none", log_target=True
+    )
+    return divergence.sum(1).mean()

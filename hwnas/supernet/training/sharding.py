@@ -61,5 +61,6 @@ class Owners:
             if rank == self._world.rank:
                 continue
             with torch.no_grad():
-                for tensor, piece in zip(own, flat.split([t.numel() for t in own]), strict=True):
+                sizes = [t.numel() for t in own]
+                for tensor, piece in zip(own, torch.split(flat, sizes), strict=True):
                     tensor.copy_(piece.view_as(tensor))

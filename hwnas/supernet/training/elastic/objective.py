@@ -44,7 +44,7 @@ class ElasticStep:
 
     def __init__(
         self, supernet: SamSupernet, teacher: SamSupernet | None, phase: Phase,
-        sampler: SubnetSampler | None, config: TrainConfig, task: Task,
+        sampler: SubnetSampler | None, config: TrainConfig, task: Task[Any],
         images: Sequence[LabeledImage], device: torch.device,
     ) -> None:  # fmt: skip
         self._supernet, self._teacher, self._phase = supernet, teacher, phase
@@ -68,10 +68,7 @@ class ElasticStep:
             losses = self._losses(place, embedding, prediction, batch, target)
             losses["loss"].backward()  # type: ignore[no-untyped-call]
             if target is None:  # in place: the largest subnet of this step
-                target = Target(
-                    embedding.detach(),
-                    Prediction(prediction.logits.detach(), prediction.iou.detach()),
-                )
+                target = Target(embedding.detach(), prediction.detach())
             figures |= {f"{role}.{k}@{size.resolution}": v.detach() for k, v in losses.items()}
         return figures
 
@@ -99,8 +96,19 @@ class ElasticStep:
     @torch.no_grad()
     def _target(self, teacher: SamSupernet, batch: Any) -> Target:
         with autocast(self._device, self._config.precision):
-            embedding = teacher.teacher(batch.images).clone()
+            embedding = self._taught(teacher, batch.images)
             return Target(embedding, self._task.predict(teacher.sam, embedding, batch))
+
+    def _taught(self, teacher: SamSupernet, images: torch.Tensor) -> torch.Tensor:
+        if not self._config.checkpoint_blocks:
+            return teacher.teacher(images).clone()  # a normal tensor, not one of inference
+        # Layers for training merge their adapters when they run, one at a time; those for
+        # inference are prepared together, which holds the encoder's weights twice.
+        plan = EncoderPlan.uniform(teacher.geometry, resolution=images.shape[-1])
+        with torch.enable_grad():
+            view = teacher.encoder.view(plan)
+        embedding: torch.Tensor = view(images)
+        return embedding
 
     def _forward(self, plan: EncoderPlan, batch: Any) -> tuple[torch.Tensor, Prediction]:
         self._supernet.activate(plan)

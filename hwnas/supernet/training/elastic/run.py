@@ -27,7 +27,7 @@ from hwnas.supernet.training.elastic.groups import kind_of, parameter_groups
 from hwnas.supernet.training.elastic.objective import ElasticStep
 from hwnas.supernet.training.elastic.opening import open_bits
 from hwnas.supernet.training.elastic.phases import TEACHER, Phase, phases_of
-from hwnas.supernet.training.elastic.tasks import PromptTask
+from hwnas.supernet.training.elastic.semantic_task import task_of
 from hwnas.supernet.training.elastic.validation import Validation
 from hwnas.supernet.training.loop import Progress, run_stage
 from hwnas.supernet.training.sampling import SubnetSampler, opened
@@ -37,6 +37,7 @@ from hwnas.workload.sam_geometry import SamGeometry
 __all__ = ["Material", "SupernetRun", "calibration_inputs", "start_supernet"]
 
 _LOG = logging.getLogger(__name__)
+_TEACHER_CACHE = 1 << 26  # bytes; merged weights of a large teacher would double its size
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class SupernetRun:
         if phase.name != TEACHER:
             sampler = SubnetSampler(opened(self.space, phase.roles, phase.bits))
         step = ElasticStep(
-            self.supernet, teacher, phase, sampler, config, PromptTask(config),
+            self.supernet, teacher, phase, sampler, config, task_of(config),
             self.material.train, self.world.device,
         )  # fmt: skip
         return Stage(
@@ -157,6 +158,7 @@ def frozen_copy(supernet: SamSupernet, config: TrainConfig) -> SamSupernet:
     for parameter in shared.values():
         parameter.requires_grad_(False)
     twin = copy.deepcopy(supernet, shared)
+    twin.encoder.limit_cache(_TEACHER_CACHE)
     return twin.requires_grad_(False).eval()
 
 

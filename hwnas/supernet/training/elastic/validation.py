@@ -11,6 +11,7 @@ from hwnas.config.training import TrainConfig
 from hwnas.data.folder import LabeledImage
 from hwnas.supernet.evaluation import PROMPT_KINDS, evaluate_images
 from hwnas.supernet.sam_supernet import SamSupernet
+from hwnas.supernet.semantic import SemanticEvaluator
 from hwnas.supernet.training.elastic.guards import CodeWatch, clipped_shares
 from hwnas.supernet.training.elastic.phases import Phase
 from hwnas.supernet.training.sampling import SubnetSampler
@@ -22,6 +23,7 @@ __all__ = ["Validation"]
 class Validation:
     """Figures of the supernet as it is: `val.PROMPT.BITS` IoU and `clipped.BITS`, `flipped.BITS`.
 
+    PROMPT is box and point, or none for the semantic task, whose figure is the mIoU.
     `float` is the largest network in floating point; numbers are the largest with uniform bits;
     `small` the smallest at the lowest open bit-width. Objects are capped, so figures are for the
     curve, not for a results page.
@@ -36,27 +38,38 @@ class Validation:
         side = config.validation.resolution or max(b.resolution for b in config.batches)
         self._plans = _plans(supernet, sampler, phase, side)
         self._watch = CodeWatch(supernet.encoder)
+        self._semantic = None
+        if config.task == "semantic":
+            self._semantic = SemanticEvaluator(supernet.sam, images)
 
     def __call__(self) -> dict[str, float]:
         self._supernet.encoder.forget()
         figures = {}
         for label, plan in self._plans.items():
-            for prompt in PROMPT_KINDS:
-                scores = evaluate_images(
-                    self._supernet.sam,
-                    self._images,
-                    resolution=plan.resolution,
-                    prompt=prompt,
-                    embed=partial(self._supernet.embed, arch=plan),
-                    max_instances=self._config.validation.prompts,
-                )
-                mean = float(np.mean([score.mean() for score in scores]))
-                figures[f"val.{prompt}.{label}"] = round(mean, 4)
+            for prompt, iou in self._judge(plan).items():
+                figures[f"val.{prompt}.{label}"] = round(iou, 4)
         bits = self._phase.bits
         clipped, flipped = clipped_shares(self._supernet.encoder, bits), self._watch.flipped(bits)
         figures |= {f"clipped.{b}": round(share, 4) for b, share in clipped.items()}
         figures |= {f"flipped.{b}": round(share, 4) for b, share in flipped.items()}
         self._supernet.encoder.forget()
+        return figures
+
+    def _judge(self, plan: EncoderPlan) -> dict[str, float]:
+        embed = partial(self._supernet.embed, arch=plan)
+        if self._semantic is not None:
+            return {"none": self._semantic.score(embed, plan.resolution).miou}
+        figures = {}
+        for prompt in PROMPT_KINDS:
+            scores = evaluate_images(
+                self._supernet.sam,
+                self._images,
+                resolution=plan.resolution,
+                prompt=prompt,
+                embed=embed,
+                max_instances=self._config.validation.prompts,
+            )
+            figures[prompt] = float(np.mean([score.mean() for score in scores if len(score)]))
         return figures
 
 

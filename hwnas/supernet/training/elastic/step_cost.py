@@ -1,0 +1,158 @@
+"""Memory and time of a supernet's training step, measured in this process."""
+
+from __future__ import annotations
+
+import re
+import resource
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hwnas.config.training import TrainConfig
+from hwnas.data.embedded import embedded_image
+from hwnas.quant.bits import ATTENTION_BITS, EDGE_BITS, signed_codes
+from hwnas.space import SearchSpace, load_space
+from hwnas.supernet.elastic_encoder import ElasticEncoder
+from hwnas.supernet.encoder_weights import NECK_CONV, NECK_LINEAR, PATCH, EncoderWeights
+from hwnas.supernet.memory import StaticMemory
+from hwnas.supernet.sam_model import build_sam
+from hwnas.supernet.sam_supernet import SamSupernet
+from hwnas.supernet.scale_table import ScaleTable, attention_key, input_key, weight_key
+from hwnas.supernet.training.distributed import World
+from hwnas.supernet.training.elastic.groups import parameter_groups
+from hwnas.supernet.training.elastic.objective import ElasticStep
+from hwnas.supernet.training.elastic.phases import AXES, Phase
+from hwnas.supernet.training.elastic.run import fresh_adapters, frozen_copy
+from hwnas.supernet.training.elastic.tasks import PromptTask
+from hwnas.supernet.training.optimizer import Optimizer
+from hwnas.supernet.training.sampling import SubnetSampler, opened
+from hwnas.supernet.training.stage import Share, Stage
+from hwnas.workload.sam_geometry import GEOMETRIES
+from hwnas.workload.sam_plan import LINEARS
+
+__all__ = ["StepCost", "StepSpec", "measure_step"]
+
+_BITS = (8, 4, 3, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpec:
+    """A step: `changes` are keys of the recipe; the largest, smallest and one random subnet."""
+
+    space: str
+    changes: dict[str, Any]
+    resolution: int
+    images: int
+    prompts: int
+    steps: int
+    checkpoint_blocks: bool
+    device: str
+    threads: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """Trained parameters, bytes by the static model and at the peak, seconds of each step."""
+
+    trained: int
+    model_bytes: int
+    peak_bytes: float
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Seconds of the step in the middle."""
+        return statistics.median(self.seconds)
+
+
+def measure_step(spec: StepSpec) -> StepCost:
+    """Take one step to warm up and `spec.steps` timed ones on the embedded picture.
+
+    Weights are random in the official shapes. Run it in a fresh process: the peak is the process's.
+    """
+    torch.set_num_threads(spec.threads)
+    device = torch.device(spec.device)
+    config = _config(spec)
+    space = load_space(spec.space)
+    torch.manual_seed(spec.seed)
+    sam = build_sam(GEOMETRIES[spec.space])
+    supernet = SamSupernet(
+        sam,
+        adapters=fresh_adapters(sam.geometry, config, seed=spec.seed),
+        checkpoint=spec.checkpoint_blocks,
+    ).to(device)
+    teacher = frozen_copy(supernet, config)
+    supernet.encoder.scales = _rough_scales(supernet.encoder, config)
+    phase = Phase("bench", spec.steps, (*AXES, "other"), _BITS, _BITS)
+    groups = parameter_groups(supernet, phase, config)
+    step = ElasticStep(
+        supernet, teacher, phase, SubnetSampler(_at(space, spec, phase)), config,
+        PromptTask(config), [embedded_image()] * spec.images, device,
+    )  # fmt: skip
+    stage = Stage("bench", 0, supernet, groups, spec.steps + 1, step, dict)
+    static = StaticMemory.of_module(supernet)
+    optimizer, seconds = Optimizer(stage, World(device=device)), []
+    for number in range(spec.steps + 1):
+        begun = time.perf_counter()
+        optimizer.clear()
+        step(np.random.default_rng([spec.seed, number]), Share())
+        optimizer.step(1e-3, number)
+        seconds.append(time.perf_counter() - begun)
+    trained = sum(p.numel() for g in groups for _, p in g.parameters)
+    return StepCost(trained, static.total_bytes, _peak(device), tuple(seconds[1:]))
+
+
+def _at(space: SearchSpace, spec: StepSpec, phase: Phase) -> SearchSpace:
+    sides = [g.name for g in space.genes if g.role == "resolution"]
+    return opened(space, phase.roles, phase.bits).restrict({n: [spec.resolution] for n in sides})
+
+
+def _config(spec: StepSpec) -> TrainConfig:
+    batch = {"resolution": spec.resolution, "share": 1, "images": spec.images,
+             "prompts": spec.prompts}  # fmt: skip
+    return TrainConfig.model_validate(
+        {"space": spec.space, "batches": [batch], "random_subnets": 1, **spec.changes}
+    )
+
+
+@torch.no_grad()
+def _rough_scales(encoder: ElasticEncoder, config: TrainConfig) -> ScaleTable:
+    """Scales that cost nothing to find; how well they fit changes neither memory nor time."""
+    tensors: dict[str, torch.Tensor] = {}
+    weights = EncoderWeights(encoder.encoder)
+    for layer, bits in _quantized(encoder):
+        largest = weights.weight(layer).abs().amax(1)  # fresh adapters add nothing
+        tensors[weight_key(layer, bits)] = largest / signed_codes(bits)[1] + 1e-6
+        tensors[input_key(layer, bits)] = torch.tensor([4 / (1 << bits), -2.0])
+    for block in range(encoder.geometry.depth):
+        for bits in ATTENTION_BITS:
+            own = 4 / (1 << bits)
+            tensors[attention_key(block, bits)] = torch.tensor([own, own, own, 1 / (1 << bits)])
+    device = encoder.encoder.pos_embed.device
+    moved = {name: value.to(device) for name, value in tensors.items()}
+    return ScaleTable(moved, relative=True, activation=config.activation).to(device)
+
+
+def _quantized(encoder: ElasticEncoder) -> Iterator[tuple[str, int]]:
+    for block in range(encoder.geometry.depth):
+        yield from ((f"blocks.{block}.{name}", bits) for name in LINEARS for bits in _BITS)
+    yield from ((name, EDGE_BITS) for name in (PATCH, NECK_LINEAR, NECK_CONV))
+
+
+def _peak(device: torch.device) -> float:
+    """Bytes at the peak: of this process, or of what torch has allocated on a GPU."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    status = Path("/proc/self/status")
+    if status.is_file():  # ru_maxrss would count the parent, from before exec
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"))
+        if found:
+            return float(found[1]) * 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024
