@@ -48,6 +48,9 @@ def _train(
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     torch_device: TorchDevice = "cpu",
+    shard: Annotated[
+        bool, typer.Option("--shard", help="Share the optimizer's state between processes.")
+    ] = False,
     tracker: Trackers = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -64,7 +67,7 @@ def _train(
     with progress(quiet=quiet or not leads) as watch:
         done = train_supernet(
             recipe, data=data, out=out, overrides=overrides, exclude=exclude or (), seed=seed,
-            resume=resume, device=torch_device, trackers=tracker or (), watch=watch,
+            resume=resume, device=torch_device, shard=shard, trackers=tracker or (), watch=watch,
         )  # fmt: skip
     if leads:
         print_table([{"phase": phase, **figures} for phase, figures in done.items()])

@@ -18,7 +18,7 @@ from hwnas.space import Arch, SearchSpace, load_space
 from hwnas.supernet.evaluation import PROMPT_KINDS, Evaluator, ImageScores
 from hwnas.supernet.identity import supernet_identity
 from hwnas.supernet.sam_supernet import SamSupernet, build
-from hwnas.supernet.semantic import SemanticEvaluator
+from hwnas.supernet.semantic import SemanticEvaluator, classes_of
 from hwnas.supernet.torch_device import check_torch_device
 from hwnas.workflows.arch_sources import archs_from
 from hwnas.workflows.context import make_context
@@ -156,6 +156,11 @@ def _judge(
         if len(kinds) > 1:
             raise ConfigError("--prompt none: a model takes prompts or it has classes, not both")
         return _SemanticJudge(net, data)
+    if (classes := classes_of(net.sam)) is not None:
+        raise ConfigError(
+            f"--prompt {', '.join(kinds)}: this supernet was trained on the classes "
+            f"{', '.join(classes)} and takes no prompts; evaluate it with --prompt none"
+        )
     return _PromptJudge(net, data, kinds, max_prompts=max_prompts, seed=seed)
 
 

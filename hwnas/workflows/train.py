@@ -58,6 +58,7 @@ def train_supernet(  # noqa: PLR0913 - one keyword for each thing that a run is 
     seed: int = 0,
     resume: bool = False,
     device: str = "cpu",
+    shard: bool = False,
     trackers: Sequence[str] = (),
     watch: Watch | None = None,
 ) -> dict[str, dict[str, Any]]:
@@ -90,7 +91,7 @@ def train_supernet(  # noqa: PLR0913 - one keyword for each thing that a run is 
         "seed": seed,
     }
     with (
-        open_world(device) as world,
+        open_world(device, shard=shard) as world,
         open_folder(out, request, resume=resume, world=world) as state,
     ):
         used = trackers if world.leads else ()

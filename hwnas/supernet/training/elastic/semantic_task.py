@@ -59,9 +59,7 @@ class SemanticTask:
         config, views = self._config, []
         for image, own in draw_rows(images, size.images, rng, rows):
             recolor = bool(own.random() < config.recolor)
-            views.append(
-                draw_view(image, size.resolution, own, crop=config.crop, recolor=recolor)
-            )
+            views.append(draw_view(image, size.resolution, own, crop=config.crop, recolor=recolor))
         return ClassBatch(images_of(views), semantic_targets(views, size.resolution // 4))
 
     def predict(self, sam: Any, embedding: torch.Tensor, batch: ClassBatch) -> Prediction:

@@ -59,7 +59,7 @@ class Validation:
         embed = partial(self._supernet.embed, arch=plan)
         if self._semantic is not None:
             return {"none": self._semantic.score(embed, plan.resolution).miou}
-        figures = {}
+        figures: dict[str, float] = {}
         for prompt in PROMPT_KINDS:
             scores = evaluate_images(
                 self._supernet.sam,
