@@ -101,7 +101,14 @@ def train_supernet(  # noqa: PLR0913 - one keyword for each thing that a run is 
             run.progress = stage_watch(watch or Silent(), by_clock=False)
             figures = run.train()
         if world.leads:
-            notes = {**request, "data": Path(data).name, "phases": figures}
+            notes = {
+                **request,
+                "data": Path(data).name,
+                "split": "train",
+                "images": [image.name for image in run.material.calibration],
+                "bits": list(config.bits),
+                "phases": figures,
+            }
             save_supernet(
                 run.supernet, out / SUPERNET, base_weights=run.base_weights, notes=notes,
                 with_base=config.base is not None,  # else it ships with the package

@@ -15,6 +15,7 @@ from hwnas.testing.workplace import Workplace
 
 DEVICE = "jetson-orin"
 OWN_SPACE = "sam-vit-t"
+COSTS = cost_models.names()  # read at collection: other tests register plug-ins of their own
 OTHER_SPACES = [name for name in search_spaces.names() if name != OWN_SPACE]
 
 # How a cost model of quality refuses a space that has no supernet, or none that ships.
@@ -26,7 +27,7 @@ def test_search_space_keeps_its_promises(name: str) -> None:
     assert check_space_spec(name, n=16) == []
 
 
-@pytest.mark.parametrize("name", cost_models.names())
+@pytest.mark.parametrize("name", COSTS)
 def test_cost_model_keeps_its_promises(name: str) -> None:
     assert check_cost_spec(name, space=home(name), device=DEVICE) == []
 
@@ -35,7 +36,7 @@ def test_cost_model_keeps_its_promises(name: str) -> None:
 def test_cost_models_keep_their_promises_on_other_spaces(space: str) -> None:
     context = Workplace("bitops", space, DEVICE).context()
     findings: dict[str, list[str]] = {}
-    for name in cost_models.names():
+    for name in COSTS:
         try:
             model = build(name, context)
         except CostError:
