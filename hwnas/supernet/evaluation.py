@@ -14,6 +14,7 @@ from hwnas.data.labeled import LabeledImage
 from hwnas.data.prompts import Prompts
 from hwnas.data.transforms import postprocess, preprocess
 from hwnas.data.truths import Truths, prepare_truths, score_window
+from hwnas.errors import ConfigError
 from hwnas.supernet.input_cache import InputCache
 from hwnas.supernet.mask_windows import windowed_masks
 from hwnas.supernet.prompt_decoder import PromptDecoder
@@ -77,7 +78,16 @@ class Evaluator:
         seed: int = 0,
         boundary: bool = False,
     ) -> Evaluator:
-        """Prompt every object, or `max_instances` of each image, drawn by seed and image index."""
+        """Prompt every object, or `max_instances` of each image, drawn by seed and image index.
+
+        Raises ConfigError for a model with a semantic head, which takes no prompts.
+        """
+        classes = getattr(sam, "classes", None)
+        if classes is not None:
+            raise ConfigError(
+                f"this model segments the classes {', '.join(classes)} without prompts; "
+                "evaluate it with --prompt none"
+            )
         truths = [
             prepare_truths(
                 labeled,

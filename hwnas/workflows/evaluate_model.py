@@ -13,9 +13,10 @@ from hwnas.data.baselines import BASELINES
 from hwnas.data.labeled import LabeledImage
 from hwnas.data.prompts import Prompts, prompts_of
 from hwnas.data.scores import iou_of_masks, mean_with_error
-from hwnas.errors import DataError
+from hwnas.errors import ConfigError, DataError
 from hwnas.supernet.checkpoint import load_sam
 from hwnas.supernet.evaluation import PromptKind, evaluate_images
+from hwnas.supernet.supernet_file import is_supernet_file
 from hwnas.supernet.training.pretraining.features import fused_embedding
 from hwnas.workflows.evaluation_data import open_data
 
@@ -61,6 +62,11 @@ def evaluate_model(  # noqa: PLR0913 - one keyword for each option of the comman
     (drawn with `seed`). `resolutions` defaults to the model's largest. `split_seed`, `max_images`
     and `allow_empty` as in `open_data`; images without objects do not count.
     """
+    if Path(name_or_path).is_file() and is_supernet_file(name_or_path):
+        raise ConfigError(
+            f"{name_or_path} is a supernet; say which of its subnets: --archs largest, random:N, a "
+            "run folder or a file"
+        )
     sam = load_sam(name_or_path)
     images = _with_objects(
         open_data(

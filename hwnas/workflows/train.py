@@ -75,14 +75,9 @@ def train_supernet(  # noqa: PLR0913 - one keyword for each thing that a run is 
         RunError: `out` holds another run, or this one without `resume`.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint is written.
     """
-    out = Path(out)
-    if isinstance(recipe, TrainConfig):
-        config = changed_recipe(recipe.model_dump(), overrides or {}, source="the recipe")
-    else:
-        config = load_training(find_recipe(recipe), overrides)
+    out, config = Path(out), _configured(recipe, overrides or {})
     space = load_space(config.space)
-    if config.only:
-        space = space.restrict(config.only)
+    space = space.restrict(config.only) if config.only else space
     _check(config, space)
     request = {
         "recipe": config.model_dump(mode="json"),
@@ -101,20 +96,33 @@ def train_supernet(  # noqa: PLR0913 - one keyword for each thing that a run is 
             run.progress = stage_watch(watch or Silent(), by_clock=False)
             figures = run.train()
         if world.leads:
-            notes = {
-                **request,
-                "data": Path(data).name,
-                "split": "train",
-                "images": [image.name for image in run.material.calibration],
-                "bits": list(config.bits),
-                "phases": figures,
-            }
+            notes = _notes(request, run, figures)
             save_supernet(
                 run.supernet, out / SUPERNET, base_weights=run.base_weights, notes=notes,
                 with_base=config.base is not None,  # else it ships with the package
             )  # fmt: skip
             write_state(out, {**state, "stages": figures})
     return figures
+
+
+def _configured(recipe: str | Path | TrainConfig, changes: Mapping[str, object]) -> TrainConfig:
+    if isinstance(recipe, TrainConfig):
+        return changed_recipe(recipe.model_dump(), changes, source="the recipe")
+    return load_training(find_recipe(recipe), changes)
+
+
+def _notes(
+    request: Mapping[str, Any], run: SupernetRun, figures: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a supernet file says about how it was made; no path of this machine."""
+    return {
+        **request,
+        "data": Path(request["data"]).name,
+        "split": "train",
+        "images": [image.name for image in run.material.calibration],
+        "bits": list(run.config.bits),
+        "phases": dict(figures),
+    }
 
 
 def _start(

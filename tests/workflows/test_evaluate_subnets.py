@@ -193,3 +193,11 @@ def test_images_are_drawn_with_the_seed(shapes: Path) -> None:
     drawn = open_data(shapes, split="train", split_seed=0)
     assert drawn.split == "train"
     assert 0 < len(drawn.images) <= 5
+
+
+def test_a_supernet_without_archs_says_what_to_add() -> None:
+    from hwnas.supernet.sam_supernet import supernet_path
+    from hwnas.workflows.evaluate_model import evaluate_model
+
+    with pytest.raises(ConfigError, match="--archs largest"):
+        evaluate_model(supernet_path("sam-vit-t"))

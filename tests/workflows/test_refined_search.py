@@ -15,6 +15,7 @@ from hwnas.data.embedded import embedded_image
 from hwnas.errors import CostError, DataError
 from hwnas.records import EvaluatedSubnet
 from hwnas.space import load_space
+from hwnas.supernet.sam_supernet import supernet_path
 from hwnas.workflows.context import make_context
 from hwnas.workflows.explain import explain
 from hwnas.workflows.front_table import front_document
@@ -39,8 +40,11 @@ def config(folder: Path | None = None, **more: object) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def refined(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path]:
-    run = tmp_path_factory.mktemp("refined") / "run"
-    return run_search(make_config("test", config()), out=run), run
+    """A search whose supernet has no evaluated subnets beside it, so all labels are its own."""
+    folder = tmp_path_factory.mktemp("refined")
+    supernet = Path(shutil.copy(supernet_path("sam-vit-t"), folder))
+    found = config(supernet=str(supernet))
+    return run_search(make_config("test", found), out=folder / "run"), folder / "run"
 
 
 def test_the_front_is_scored_and_the_predictor_judged(refined: tuple[Outcome, Path]) -> None:
