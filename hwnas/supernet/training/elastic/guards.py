@@ -10,7 +10,6 @@ import torch
 from hwnas.quant.bits import signed_codes
 from hwnas.quant.lsq import positive
 from hwnas.supernet.elastic_encoder import ElasticEncoder
-from hwnas.supernet.encoder_weights import EncoderWeights
 from hwnas.supernet.scale_table import weight_key
 
 __all__ = ["CodeWatch", "clipped_shares"]
@@ -61,13 +60,9 @@ class CodeWatch:
 
 def _codes(encoder: ElasticEncoder, bits: int) -> Iterator[torch.Tensor]:
     """Rounded, unclamped codes of every layer that carries scales of this bit-width in a block."""
-    weights = EncoderWeights(encoder.encoder)
     for name in encoder.scales.names():
         layer, _, key = name.partition(".weight.")
         if not layer.startswith("blocks.") or name != weight_key(layer, bits) or not key:
             continue
-        weight = weights.weight(layer)
-        if encoder.adapters is not None and layer in encoder.adapters.layers:
-            whole = encoder.adapters.layers[layer]
-            weight = encoder.adapters.merge(layer, weight, bits, bits, whole)
+        weight = encoder.weight(layer, bits, bits)
         yield (weight / positive(encoder.scales[name])[:, None]).round()

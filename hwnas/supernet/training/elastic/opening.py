@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
@@ -75,7 +74,6 @@ def _attention(bits: int, first: bool) -> tuple[int, ...]:
 
 def _uniform(geometry: SamGeometry, side: int, bits: int) -> EncoderPlan:
     attention = min(ATTENTION_BITS, key=lambda b: (abs(b - bits), -b))
-    plan = EncoderPlan.uniform(
+    return EncoderPlan.uniform(
         geometry, resolution=side, w_bits=bits, a_bits=bits, attn_bits=attention
     )
-    return replace(plan, float_bits=16)
