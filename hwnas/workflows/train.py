@@ -79,6 +79,8 @@ def train_supernet(  # noqa: PLR0913 - one keyword for each thing that a run is 
     space = load_space(config.space)
     space = space.restrict(config.only) if config.only else space
     _check(config, space)
+    # before the folder is made, so that a wrong --data leaves nothing behind
+    material = _material(data, config, exclude, seed)
     request = {
         "recipe": config.model_dump(mode="json"),
         "data": str(data),
@@ -91,7 +93,7 @@ def train_supernet(  # noqa: PLR0913 - one keyword for each thing that a run is 
     ):
         used = trackers if world.leads else ()
         with open_trackers(used, out, request) as opened, explained_stop():
-            run = _start(config, space, _material(data, config, exclude, seed), out, seed, world)
+            run = _start(config, space, material, out, seed, world)
             run.trackers = opened
             run.progress = stage_watch(watch or Silent(), by_clock=False)
             figures = run.train()
