@@ -98,9 +98,16 @@ def _budgets(
         Path | None, typer.Option(help="Folder of images and masks; else the embedded picture.")
     ] = None,
     split: Annotated[str, typer.Option(help="Split that chosen subnets are scored on.")] = "test",
+    space: Annotated[
+        str | None, typer.Option(help="A part of the supernet's space; all of it by default.")
+    ] = None,
     prompt: Annotated[
         list[str] | None, typer.Option(help="box or point; repeatable. Default: both.")
     ] = None,
+    max_prompts: Annotated[
+        int | None, typer.Option(help="Objects prompted of an image; all by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the prompted objects.")] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -112,9 +119,37 @@ def _budgets(
 
     with progress(quiet=quiet or json_) as watch:
         rows = study_budgets(
-            subnets, supernet=supernet, out=out, data=data, split=split,
-            prompts=prompt or ("box", "point"), watch=watch,
+            subnets, supernet=supernet, out=out, data=data, split=split, space=space,
+            prompts=prompt or ("box", "point"), max_prompts=max_prompts, seed=seed, watch=watch,
         )  # fmt: skip
+    shown = [asdict(row) for row in rows]
+    print_json(shown) if json_ else print_table(shown)
+
+
+@app.command("compare")
+def _compare(
+    runs: Annotated[
+        list[str], typer.Argument(help="NAME=FOLDER of `study budgets`; a name again: more seeds.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for compare.md, compare.json, compare.png.")],
+    title: Annotated[str, typer.Option(help="Of the picture.")] = (
+        "Subnets chosen on val, scored on test"
+    ),
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Put several supernets side by side at the same budgets."""
+    from dataclasses import asdict
+
+    from hwnas.errors import ConfigError
+    from hwnas.workflows.study_compare import compare_budgets
+
+    named: dict[str, list[str]] = {}
+    for run in runs:
+        name, equals, folder = run.partition("=")
+        if not (name and equals and folder):
+            raise ConfigError(f"{run!r}; expected NAME=FOLDER, as multiplex=runs/budgets-0")
+        named.setdefault(name, []).append(folder)
+    rows = compare_budgets(named, out=out, title=title)
     shown = [asdict(row) for row in rows]
     print_json(shown) if json_ else print_table(shown)
 

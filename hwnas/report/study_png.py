@@ -15,12 +15,12 @@ from hwnas.records.files import explained
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["write_axes_png", "write_matrix_png"]
+__all__ = ["COLORS", "MARKERS", "new_figure", "save_figure", "write_axes_png", "write_matrix_png"]
 
 _DPI = 130
 # Okabe and Ito, Color Universal Design (2008).
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-_MARKERS = "os^Dv*PX"
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+MARKERS = "os^Dv*PX"
 
 Curve = Sequence[tuple[str, float, float, float | None]]
 """Points of an axis, from the largest value on: value, share of BitOPs, IoU, standard error."""
@@ -34,13 +34,13 @@ def write_axes_png(
     Raises:
         RunError: the file cannot be written.
     """
-    figure = _figure(8.2, 5.4)
+    figure = new_figure(8.2, 5.4)
     axis = figure.subplots()
     for i, (name, curve) in enumerate(curves.items()):
         shares = [100 * point[1] for point in curve]
-        color, marker = _COLORS[i % len(_COLORS)], _MARKERS[i % len(_MARKERS)]
+        color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
         style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 5, "label": name}
-        style["linestyle"] = "-" if i < len(_COLORS) else "--"
+        style["linestyle"] = "-" if i < len(COLORS) else "--"
         axis.errorbar(
             shares, [p[2] for p in curve], yerr=[p[3] or 0.0 for p in curve], capsize=2,
             elinewidth=0.7, linewidth=1.3, **style,
@@ -62,7 +62,7 @@ def write_axes_png(
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def write_matrix_png(
@@ -79,7 +79,7 @@ def write_matrix_png(
     """
     from matplotlib.colors import LogNorm
 
-    figure = _figure(2.4 + 0.27 * len(columns), 2.2 + 0.27 * len(rows))
+    figure = new_figure(2.4 + 0.27 * len(columns), 2.2 + 0.27 * len(rows))
     axis = figure.subplots()
     finite = values[np.isfinite(values)]
     high = max(float(finite.max()) if finite.size else 1.0, 1e-9)
@@ -96,7 +96,7 @@ def write_matrix_png(
     bar.set_label(unit, fontsize=8)
     bar.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _groups(columns: Sequence[str]) -> list[int]:
@@ -105,7 +105,8 @@ def _groups(columns: Sequence[str]) -> list[int]:
     return [i for i in range(1, len(heads)) if heads[i] != heads[i - 1]]
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches that needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -114,7 +115,8 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with explained("write", path):
         figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -13,17 +13,27 @@ __all__ = ["decode", "decode_semantic"]
 
 
 def decode(
-    sam: Any, embeddings: torch.Tensor, sparse: torch.Tensor, *, multimask: bool = False
+    sam: Any,
+    embeddings: torch.Tensor,
+    sparse: torch.Tensor,
+    *,
+    multimask: bool = False,
+    positions: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Decode P prompts for each of B images.
 
     `embeddings` is (B, 256, g, g), `sparse` (B, P, n, 256). Returns mask logits (B, P, M, 4g, 4g)
     and predicted IoU (B, P, M); M = 1 (mask token 0), or 3 (tokens 1 to 3) with `multimask`.
+    `positions` (B, 256, g, g) say where the cells are, if not all over the image: embeddings may
+    then be windows of larger ones.
 
     Equal, up to rounding, to the stock `MaskDecoder`, which repeats the embeddings of a whole
     batch for every prompt and is therefore right for one image only.
     """
-    return _decode(sam, embeddings, sparse, slice(1, None) if multimask else slice(0, 1))
+    if positions is None:
+        positions = dense_positions(sam, embeddings.shape[-1])
+    read = slice(1, None) if multimask else slice(0, 1)
+    return _decode(sam, embeddings, sparse, positions, read)
 
 
 def decode_semantic(sam: Any, embeddings: torch.Tensor) -> torch.Tensor:
@@ -32,11 +42,16 @@ def decode_semantic(sam: Any, embeddings: torch.Tensor) -> torch.Tensor:
     For a decoder with C + 1 mask tokens (`semantic.semantic_head`); mask 0 is the background.
     """
     none = embeddings.new_empty(len(embeddings), 1, 0, embeddings.shape[1])
-    return _decode(sam, embeddings, none, slice(None))[0][:, 0]
+    positions = dense_positions(sam, embeddings.shape[-1])
+    return _decode(sam, embeddings, none, positions, slice(None))[0][:, 0]
 
 
 def _decode(
-    sam: Any, embeddings: torch.Tensor, sparse: torch.Tensor, tokens_read: slice
+    sam: Any,
+    embeddings: torch.Tensor,
+    sparse: torch.Tensor,
+    positions: torch.Tensor,
+    tokens_read: slice,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     decoder = sam.mask_decoder
     b, p, _, dim = sparse.shape
@@ -45,7 +60,9 @@ def _decode(
     tokens = torch.cat([fixed.expand(b * p, -1, -1), sparse.flatten(0, 1)], dim=1)
     image = embeddings + sam.prompt_encoder.no_mask_embed.weight.reshape(1, dim, 1, 1)
     image = image[:, None].expand(b, p, dim, grid, grid).flatten(0, 1)  # (B·P, 256, g, g)
-    hidden, image = decoder.transformer(image, dense_positions(sam, grid), tokens)
+    if len(positions) > 1:  # each image has its own
+        positions = positions[:, None].expand(b, p, dim, grid, grid).flatten(0, 1)
+    hidden, image = decoder.transformer(image, positions, tokens)
     wanted = range(decoder.num_mask_tokens)[tokens_read]
     heads = [decoder.output_hypernetworks_mlps[i](hidden[:, 1 + i]) for i in wanted]
     masks = _masks(decoder.output_upscaling, image, torch.stack(heads, dim=1), grid)

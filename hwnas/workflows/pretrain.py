@@ -17,7 +17,7 @@ from hwnas.supernet.training.distributed import open_world
 from hwnas.supernet.training.pretraining.recipe import Recipe, restarted_recipe
 from hwnas.supernet.training.pretraining.run import (
     TrainingRun,
-    restart_small,
+    restart,
     train_head,
     train_small,
 )
@@ -31,6 +31,7 @@ __all__ = ["Pretraining", "pretrain_model"]
 
 _LOG = logging.getLogger(__name__)
 _STAGES = {"sam-vit-s": ("s",), "sam-vit-t": ("s", "t1", "t2")}
+_AGAIN = {"sam-vit-s": ("d",), "sam-vit-t": ("d", "t2")}  # with --start
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,11 @@ class Pretraining:
     """What to train: `sam-vit-s` (stage s) or `sam-vit-t` (stages s, t1, t2), and from what.
 
     `data` is a folder as in `hwnas.data.folder` whose split.csv has train and val; `base` the
-    backbone. With `start`, a file with a sam-vit-t or its shipped name, stage t2 goes on from these
-    weights and no backbone is needed. `minutes` bounds the training of all stages together,
-    embedding of the views not counted. Without `stages` all are run, without a recipe the one
-    that the shipped models were made by.
+    backbone. With `start`, a file with such a model or its shipped name, training goes on from
+    these weights and no backbone is needed: with stage d (a fresh decoder on the frozen encoder),
+    with stage t2 of sam-vit-t (all of it; the default), or with both. `minutes` bounds the
+    training of all stages together, embedding of the views not counted. Without `stages` all are
+    run, without a recipe the one that the shipped models were made by.
     """
 
     name: str
@@ -94,7 +96,7 @@ def pretrain_model(
                 out, recipe, request.seed, planned, request.minutes, world, opened, shown
             )
             if weights is not None:
-                restart_small(run, images, validation, weights)
+                restart(run, request.name, images, validation, weights)
             elif request.base is not None:
                 head = train_head(run, images, validation, request.base)
                 if "t1" in planned:
@@ -110,19 +112,21 @@ def _completed(request: Pretraining) -> Pretraining:
         raise ConfigError(f"{name}: no training recipe; expected {' or '.join(_STAGES)}")
     known = _STAGES[name]
     if request.start is not None:
-        if known[-1] != "t2" or stages not in ((), ("t2",)) or request.base is not None:
+        again = _AGAIN[name]
+        if not set(stages) <= set(again) or request.base is not None:
             raise ConfigError(
-                f"--start goes on with stage t2 of sam-vit-t and needs no --base; got {name}, "
+                f"--start goes on with {name}'s stages {','.join(again)} and needs no --base; got "
                 f"stages {','.join(stages) or 'all'}, base {request.base or 'none'}"
             )
-        return replace(request, stages=("t2",), recipe=request.recipe or restarted_recipe())
+        planned = tuple(s for s in again if s in stages) or again[-1:]
+        return replace(request, stages=planned, recipe=request.recipe or restarted_recipe())
     if request.base is None:
         raise ConfigError("no weights to begin with; give a backbone (--base) or --start")
     planned = stages or known
     if planned != known[: len(planned)]:
         raise ConfigError(
             f"stages {','.join(planned)}: {name} has {','.join(known)}, from the first on; "
-            "to go on from trained weights give --start and stage t2"
+            "to go on from trained weights give --start and stages d or t2"
         )
     return replace(request, stages=planned, recipe=request.recipe or Recipe())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from hwnas.workflows.context import make_context
 from hwnas.workflows.evaluate_subnets import evaluate_subnets
 from hwnas.workflows.watch import Silent, Watch
 
-__all__ = ["BUDGETS", "BudgetRow", "study_budgets"]
+__all__ = ["BUDGETS", "BUDGETS_FILE", "BudgetRow", "study_budgets"]
+
+BUDGETS_FILE = "budgets.json"
 
 BUDGETS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
 """Shares of the encoder BitOPs of the largest network at 8 bits."""
@@ -54,11 +56,14 @@ def study_budgets(  # noqa: PLR0913 - one keyword for each option of the command
     space: str | None = None,
     prompts: Sequence[str] = ("box", "point"),
     budgets: Sequence[float] = BUDGETS,
+    max_prompts: int | None = None,
+    seed: int = 0,
     watch: Watch | None = None,
 ) -> list[BudgetRow]:
     """Choose by `subnets`, a JSONL of `hwnas evaluate` on another split, and score on `split`.
 
     For each budget the subnet with the highest IoU (mean over its prompts) among those that fit.
+    `max_prompts` objects of an image, drawn with `seed`, are prompted; None prompts all.
     Chosen subnets are written to `out/chosen.jsonl` before any is scored, scores to
     `out/scores.jsonl`; a second call goes on where the first was stopped.
 
@@ -77,7 +82,8 @@ def study_budgets(  # noqa: PLR0913 - one keyword for each option of the command
     scores = folder / "scores.jsonl"
     scored = evaluate_subnets(
         supernet, archs=str(folder / "chosen.jsonl"), data=data, split=split, prompts=prompts,
-        space=found, out=scores, resume=scores.exists(), watch=watch or Silent(),
+        space=found, out=scores, resume=scores.exists(), max_prompts=max_prompts, seed=seed,
+        watch=watch or Silent(),
     )  # fmt: skip
     rows = [
         _row(share, best, line, largest)
@@ -86,6 +92,7 @@ def study_budgets(  # noqa: PLR0913 - one keyword for each option of the command
         if line["arch_id"] == best.arch_id
     ]
     replace_text(folder / "budgets.md", _markdown(rows))
+    replace_text(folder / BUDGETS_FILE, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return rows
 
 

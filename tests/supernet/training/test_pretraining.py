@@ -38,7 +38,11 @@ TINY = Recipe(
     s=StageRecipe(steps=3, share=0.3, rate=1e-3, mixes=(Mix(64, 1.0, 2, 2),)),
     t1=StageRecipe(steps=2, share=0.3, rate=1e-3, mixes=(Mix(64, 1.0, 2),)),
     t2=StageRecipe(steps=3, share=0.4, rate=1e-3, mixes=(Mix(128, 1.0, 1, 2),)),
+    d=StageRecipe(
+        steps=2, share=0.4, rate=1e-3, mixes=(Mix(64, 0.5, 2, 2, window=2), Mix(64, 0.5, 1, 2))
+    ),
     cached_views=(CachedSet(64, 1, 0.5),),
+    decoded_views=(CachedSet(64, 1, 0.5),),
     validate_at=(64,),
     validate_every=1,
 )
@@ -123,8 +127,8 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
         pretrain_model(replace(request, seed=5), out=cut, resume=True)
 
     start = whole / "stages" / "t2.safetensors"  # the auxiliary head goes on as well
-    again = Pretraining("sam-vit-t", data, start=start, recipe=TINY)
-    assert list(pretrain_model(again, out=tmp_path / "again")) == ["t2"]
+    again = Pretraining("sam-vit-t", data, start=start, stages=("d", "t2"), recipe=TINY)
+    assert list(pretrain_model(again, out=tmp_path / "again")) == ["d", "t2"]
 
 
 class StoppingWatch(Silent):

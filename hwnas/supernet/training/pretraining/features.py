@@ -1,9 +1,9 @@
-"""Frozen encoder features of fixed training views, computed once and kept on disk."""
+"""What a frozen encoder makes of fixed training views, computed once and kept on disk."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CachedViews:
-    """Views of one resolution and their teacher features (n, g, g, C) float16."""
+    """Views of one resolution and their features (n, g, g, C) float16."""
 
     resolution: int
     views: Sequence[View]
@@ -35,21 +35,19 @@ class CachedViews:
 
 
 def cache_views(
-    sam: Any,
-    gain: torch.Tensor,
+    embed: Callable[[torch.Tensor], torch.Tensor],
     images: Sequence[LabeledImage],
-    folder: Path,
+    path: Path,
     part: CachedSet,
     *,
     number: int,
     seed: int,
     keep: bool = True,
 ) -> CachedViews:
-    """Draw view `number` of `part` of every image and embed it, or read it from `folder`.
+    """Draw view `number` of `part` of every `part.every`-th image and embed it, or read `path`.
 
-    Features are the last block's tokens after a LayerNorm with `gain` and without bias: what
-    `fold_final_norm` later puts into the neck. The views depend on seed, resolution and number.
-    Nothing is written without `keep`.
+    `embed` maps images (B, 3, R, R) to features (B, g, g, C). The views depend on seed,
+    resolution and number. Nothing is written without `keep`.
     """
     resolution = part.resolution
     views = [
@@ -60,9 +58,8 @@ def cache_views(
             crop=part.crop,
             recolor=number > 0,
         )
-        for index, image in enumerate(images)
+        for index, image in enumerate(images[:: part.every])
     ]
-    path = folder / f"features-{resolution}-{number}.safetensors"
     if path.is_file():
         features = read_raw(path)
         if len(features) == len(views):
@@ -70,9 +67,7 @@ def cache_views(
     _LOG.info("embedding %d views at %d px (view %d)", len(views), resolution, number)
     parts = []
     for start in range(0, len(views), 4):
-        tokens = global_tokens(sam, images_of(views[start : start + 4]).to(gain.device))
-        normed = functional.layer_norm(tokens, tokens.shape[-1:], gain, None, 1e-6)
-        parts.append(normed.half().cpu())
+        parts.append(embed(images_of(views[start : start + 4])).half().cpu())
     features = torch.cat(parts)
     if keep:
         save_weights(path, {"features": features})

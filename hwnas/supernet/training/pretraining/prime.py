@@ -7,6 +7,7 @@ say so at once: their product is then the similarity of the Fourier features.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -16,17 +17,22 @@ __all__ = ["prime_prompting"]
 
 @torch.no_grad()
 def prime_prompting(
-    sam: Any, *, position_scale: float, sharpness: float, kind_scale: float
+    sam: Any, *, position_scales: tuple[float, float], sharpness: float, kind_scale: float
 ) -> None:
     """Prepare a freshly built model, in place.
 
-    `position_scale` multiplies the Fourier frequencies; `sharpness` is the standard deviation,
+    `position_scales` multiply the Fourier frequencies, from the first to the last in a geometric
+    series. The similarity of two positions is the mean of as many Gaussians: with a wide range it
+    tells neighbors apart and still falls off slowly, where one scale can do only one of both.
+    `sharpness` is the standard deviation,
     times 1/16, of the shared query and key projections of all attention between tokens and
     image; `kind_scale` multiplies the embeddings that tell boxes, points and the absent mask
     apart, so that they do not drown the position.
     """
     prompts, transformer = sam.prompt_encoder, sam.mask_decoder.transformer
-    prompts.pe_layer.positional_encoding_gaussian_matrix *= position_scale
+    frequencies = prompts.pe_layer.positional_encoding_gaussian_matrix  # (2, 128)
+    first, last = (math.log(scale) for scale in position_scales)
+    frequencies *= torch.linspace(first, last, frequencies.shape[1]).exp()
     for embedding in (*prompts.point_embeddings, prompts.not_a_point_embed, prompts.no_mask_embed):
         embedding.weight *= kind_scale
     attentions = [transformer.final_attn_token_to_image]

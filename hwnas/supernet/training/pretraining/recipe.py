@@ -14,7 +14,8 @@ class Mix:
     """A resolution, how often a step uses it, and the batch it then has.
 
     `images` is rounded up to a multiple of the number of processes. `precision` "bf16" pays at
-    384 px and above; losses are computed in float32 either way.
+    384 px and above; losses are computed in float32 either way. `window`, of stage d alone, is
+    the side in cells of the part of each embedding that is decoded; 0 is all of it.
     """
 
     resolution: int
@@ -22,6 +23,7 @@ class Mix:
     images: int
     prompts: int = 0
     precision: Precision = "fp32"
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +52,16 @@ class CachedSet:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The whole recipe of `sam-vit-s` (stage s) and `sam-vit-t` (stages t1 and t2).
+    """The whole recipe of `sam-vit-s` (stages s and d) and `sam-vit-t` (stages t1, t2 and d).
 
-    Views in `cached_views` pass the teacher's encoder once. `position_scale` is the standard
-    deviation of the random Fourier features of the prompt encoder; segment_anything has 1, we
-    take 2 because the grids are coarse (8 to 32 cells) and the objects small. `sharpness` and
-    `kind_scale`: see `prime.py`. Objects of fewer than `min_pixels` pixels of a view are not
-    prompted; `box_jitter` is a share of the box's side.
-    `dense` weighs the auxiliary task of `dense.py` in stages t1 and t2. In t2 the
-    share `recolored` of the views is recolored. Every
-    `validate_every`-th image of the val split is scored, at the resolutions `validate_at`.
+    Views in `cached_views` pass the teacher's encoder once, those in `decoded_views` the frozen
+    encoder of stage d. `position_scales` are the standard deviations of the random Fourier
+    features of the prompt encoder; segment_anything has 1 for all, we go up to 10 because
+    the objects are small. `sharpness` and `kind_scale`: see `prime.py`. Objects of fewer than
+    `min_pixels` pixels of a view are not prompted; `box_jitter` is a share of the box's side.
+    `dense` weighs the auxiliary task of `dense.py` in stages t1 and t2. In t2 the share
+    `recolored` of the views is recolored. Every `validate_every`-th image of the val split is
+    scored, at the resolutions `validate_at`.
     """
 
     s: StageRecipe = field(
@@ -91,8 +93,21 @@ class Recipe:
             ),
         )
     )
+    d: StageRecipe = field(
+        default_factory=lambda: StageRecipe(
+            steps=3600,
+            share=0.45,
+            rate=1e-3,
+            mixes=(
+                Mix(256, 0.15, 3, 10),
+                Mix(512, 0.65, 7, 10, window=12),
+                Mix(512, 0.20, 1, 10),
+            ),
+        )
+    )
     cached_views: tuple[CachedSet, ...] = (CachedSet(256, 3, 0.7), CachedSet(512, 1, 0.3, every=2))
-    position_scale: float = 2.0
+    decoded_views: tuple[CachedSet, ...] = (CachedSet(512, 1, 0.35), CachedSet(256, 1, 0.6))
+    position_scales: tuple[float, float] = (1.0, 10.0)
     sharpness: float = 1.5
     kind_scale: float = 0.3
     min_pixels: int = 10
@@ -104,10 +119,10 @@ class Recipe:
 
 
 def restarted_recipe() -> Recipe:
-    """Stage t2 once more, from the weights of an earlier run: longer, and more of 512 px."""
+    """Stages d and t2 from the weights of an earlier run; t2 longer, and with more of 512 px."""
     again = StageRecipe(
         steps=9000,
-        share=1.0,
+        share=0.55,
         rate=4e-4,
         warmup=0.01,
         mixes=(

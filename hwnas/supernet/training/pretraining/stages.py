@@ -1,4 +1,4 @@
-"""The three stages: head of sam-vit-s, distillation of sam-vit-t, sam-vit-t end to end."""
+"""The stages: head of sam-vit-s, distillation of sam-vit-t, sam-vit-t as a whole, a decoder."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ import torch
 from numpy.typing import NDArray
 
 from hwnas.data.folder import LabeledImage
-from hwnas.data.views import View, draw_view
-from hwnas.supernet.decoder import decode
+from hwnas.data.views import draw_view
 from hwnas.supernet.evaluation import PROMPT_KINDS, Embed, evaluate_images
-from hwnas.supernet.prompting import embed_boxes, embed_points
 from hwnas.supernet.sam_model import encode
-from hwnas.supernet.training.batches import Batch, images_of
-from hwnas.supernet.training.losses import embedding_loss, mask_losses
+from hwnas.supernet.training.batches import images_of
+from hwnas.supernet.training.losses import embedding_loss
 from hwnas.supernet.training.precision import autocast, float32
+from hwnas.supernet.training.pretraining.decoding import (
+    cached_rows,
+    decoder_loss,
+    prompt_losses,
+)
 from hwnas.supernet.training.pretraining.dense import DenseHead, dense_loss, dense_targets
 from hwnas.supernet.training.pretraining.drawing import Draw
 from hwnas.supernet.training.pretraining.features import CachedViews
 from hwnas.supernet.training.pretraining.recipe import Recipe, StageRecipe
 from hwnas.supernet.training.stage import Figures, ParameterGroup, Share, Stage
 
-__all__ = ["distill_stage", "end_to_end_stage", "head_stage"]
+__all__ = ["decoder_stage", "distill_stage", "end_to_end_stage", "head_stage"]
 
 _Loss = Callable[[Draw], Mapping[str, torch.Tensor]]
 
@@ -45,10 +48,10 @@ def head_stage(
     device = _device(sam)
 
     def loss(draw: Draw) -> Mapping[str, torch.Tensor]:
-        views, features = _cached_rows(cached, draw)
+        views, features = cached_rows(cached, draw)
         batch = draw.batch(views, recipe).to(device)
         embedding = sam.image_encoder.neck(features.to(device).permute(0, 3, 1, 2))
-        return _prompt_losses(sam, embedding, batch)
+        return prompt_losses(sam, embedding, batch)
 
     validate = _validation(sam, recipe, validation, embed)
     return _stage("s", 1, sam, recipe.s, loss, validate, minutes)
@@ -73,7 +76,7 @@ def distill_stage(
     device = _device(sam)
 
     def loss(draw: Draw) -> Mapping[str, torch.Tensor]:
-        views, features = _cached_rows(cached, draw)
+        views, features = cached_rows(cached, draw)
         with torch.no_grad():
             target = teacher_neck(features.to(device).permute(0, 3, 1, 2))
         turns, flip = int(draw.rng.integers(4)), bool(draw.rng.integers(2))
@@ -122,7 +125,7 @@ def end_to_end_stage(
         ]
         batch = draw.batch(views, recipe).to(device)
         embedding = encode(sam, batch.images)
-        losses = _prompt_losses(sam, embedding, batch)
+        losses = prompt_losses(sam, embedding, batch)
         with float32(device):
             targets = dense_targets([v.instances for v in views]).to(device)
             dense = dense_loss(head(embedding.float()), targets)
@@ -131,6 +134,19 @@ def end_to_end_stage(
     module = torch.nn.ModuleDict({"sam": sam, "head": head})
     validate = _validation(sam, recipe, validation, None)
     return _stage("t2", number, module, recipe.t2, loss, validate, minutes)
+
+
+def decoder_stage(
+    sam: Any,
+    cached: Sequence[CachedViews],
+    recipe: Recipe,
+    validation: Sequence[LabeledImage],
+    embed: Embed | None = None,
+    minutes: float | None = None,
+) -> Stage:
+    """Train prompt encoder and mask decoder on cached embeddings of the frozen encoder."""
+    loss = decoder_loss(sam, cached, recipe)
+    return _stage("d", 5, sam, recipe.d, loss, _validation(sam, recipe, validation, embed), minutes)
 
 
 def _stage(
@@ -166,32 +182,6 @@ def _stage(
         clip=recipe.clip,
         minutes=minutes,
     )
-
-
-def _prompt_losses(sam: Any, embedding: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
-    resolution, points = batch.resolution, batch.points
-    labels = torch.ones(points.shape[:-1], device=points.device)
-    sparse = torch.cat(
-        [
-            embed_boxes(sam, batch.boxes, resolution),
-            embed_points(sam, points, labels, resolution),
-        ],
-        dim=1,
-    )  # (B, P, 2, 256): a box and a point with its padding both are two tokens
-    logits, iou = decode(sam, embedding, sparse)
-    with float32(embedding.device):
-        return mask_losses(
-            logits[:, :, 0].flatten(0, 1).float(),
-            iou[..., 0].flatten().float(),
-            batch.targets.flatten(0, 1),
-        )
-
-
-def _cached_rows(cached: Sequence[CachedViews], draw: Draw) -> tuple[list[View], torch.Tensor]:
-    fitting = [c for c in cached if c.resolution == draw.mix.resolution]
-    picked = fitting[int(draw.rng.integers(len(fitting)))]
-    rows = draw.pick(len(picked.views))
-    return [picked.views[r] for r in rows], picked.features[rows].float()
 
 
 def _turned(x: torch.Tensor, turns: int, flip: bool) -> torch.Tensor:
