@@ -56,7 +56,7 @@ class QualityFeatures:
         Raises:
             ArchError: an arch is not one of the space.
         """
-        return self.of_whole(self._in_whole(Archs.of(self._space, archs)))
+        return self.of_whole(self.in_whole(Archs.of(self._space, archs)))
 
     def of_whole(self, own: Archs) -> Float:
         """Return the columns of archs of the whole space, shape (n, f)."""
@@ -87,7 +87,8 @@ class QualityFeatures:
     def _kinds(self, columns: Sequence[int]) -> tuple[str, ...]:
         return ("mean", "least", "noise") if self._role(columns) == "bits" else ("mean", "least")
 
-    def _in_whole(self, own: Archs) -> Archs:
+    def in_whole(self, own: Archs) -> Archs:
+        """Return archs of the space, which may be a restricted one, as rows of the whole."""
         if self._space is self.whole:
             return own
         columns = []

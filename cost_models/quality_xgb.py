@@ -54,16 +54,21 @@ class Trees:
         self._boosters = list(boosters)
 
     @classmethod
-    def fitted(cls, x: Float, y: Float, weights: Float, signs: Sequence[int]) -> Self:
-        """Train on columns x (n, f), labels y (n,) and weights (n,), monotone by `signs` (f,)."""
+    def fitted(
+        cls, x: Float, y: Float, weights: Float, signs: Sequence[int], *, members: int = _MEMBERS,
+        trees: int = _TREES, **settings: Any,
+    ) -> Self:  # fmt: skip
+        """Train on columns x (n, f), labels y (n,) and weights (n,), monotone by `signs` (f,).
+
+        `settings` are XGBoost's, laid over those of this module.
+        """
         import xgboost
 
         rows = xgboost.DMatrix(x, y, weight=weights, nthread=1)
         monotone = "(" + ",".join(map(str, signs)) + ")"
-        settings = {**_SETTINGS, "monotone_constraints": monotone, "base_score": float(y.mean())}
-        return cls(
-            [xgboost.train({**settings, "seed": seed}, rows, _TREES) for seed in range(_MEMBERS)]
-        )
+        own = {**_SETTINGS, "monotone_constraints": monotone, "base_score": float(y.mean())}
+        own |= settings
+        return cls([xgboost.train({**own, "seed": seed}, rows, trees) for seed in range(members)])
 
     def predict(self, x: Float) -> Float:
         """Return what each member says, (members, n)."""
@@ -80,12 +85,12 @@ class Trees:
             booster.save_model(folder / f"member_{index}.json")
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, *, members: int = _MEMBERS) -> Self:
         """Read `save` back."""
         import xgboost
 
         boosters = []
-        for index in range(_MEMBERS):
+        for index in range(members):
             booster = xgboost.Booster({"nthread": 1})
             booster.load_model(folder / f"member_{index}.json")
             boosters.append(booster)

@@ -122,6 +122,7 @@ def _head(resolution: int, width: float) -> Layers:
         a_bits=_EDGE.out,
         out_bits=_EDGE.out,
         ops_per_element=side * side,
+        shape=(side, _HEAD, side),
         group="head",
     )
     return (

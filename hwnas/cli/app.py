@@ -8,9 +8,11 @@ import typer
 
 from hwnas.cli import (
     bench,
+    calibrating,
     devices,
     evaluation,
     inspection,
+    measuring,
     models,
     plugins,
     runs,
@@ -59,6 +61,8 @@ inspection.add_to(app)
 models.add_to(app)
 evaluation.add_to(app)
 training.add_to(app)
+measuring.add_to(app)
+calibrating.add_to(app)
 app.add_typer(devices.app, name="devices")
 app.add_typer(plugins.adapters, name="adapters")
 app.add_typer(plugins.costs, name="costs")

@@ -32,6 +32,21 @@ def _costs(
     print_json(rows) if json_ else print_table(rows)
 
 
+@app.command("predictor")
+def _predictor(
+    space: Space = "sam-vit-t",
+    device: Annotated[str, typer.Option(help="Device whose predictor is timed.")] = "host",
+    designs: Annotated[int, typer.Option(help="Size of the population.")] = 100_000,
+    repeats: Annotated[int, typer.Option(help="Timed passes; the median is printed.")] = 5,
+    json_: Json = False,
+) -> None:
+    """Designs per second of the latency predictor on whole populations."""
+    from hwnas.workflows.bench_predictor import bench_predictor
+
+    rows = bench_predictor(space=space, device=device, designs=designs, repeats=repeats)
+    print_json(rows) if json_ else print_table(rows)
+
+
 @app.command("search")
 def _search(
     space: Space = "sam-vit-t",
@@ -74,4 +89,20 @@ def _training(
         space, ways=[w.strip() for w in ways.split(",")], resolution=resolution, images=images,
         steps=steps, checkpoint_blocks=recompute, device=torch_device,
     )  # fmt: skip
+    print_json(rows) if json_ else print_table(rows)
+
+
+@app.command("kernels")
+def _kernels(
+    kernel: Annotated[
+        list[str] | None, typer.Option(help="Key of a kernel; repeat for more. Default: a choice.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds in which the engines take turns.")] = 20,
+    seconds: Annotated[float, typer.Option(help="Time for the rounds of one kernel.")] = 3.0,
+    json_: Json = False,
+) -> None:
+    """Our TVM kernels against PyTorch and ONNX Runtime, one thread, minima of one run."""
+    from hwnas.workflows.bench_kernels import KERNELS, bench_kernels
+
+    rows = bench_kernels(kernel or KERNELS, rounds=rounds, seconds=seconds)
     print_json(rows) if json_ else print_table(rows)

@@ -92,11 +92,14 @@ def _schema(
     print_json(schema(kind))
 
 
-def _doctor(json_: Json = False) -> None:
-    """Check the installation: versions, optional parts, shipped files, plug-ins."""
+def _doctor(
+    quick: Annotated[bool, typer.Option("--quick", help="Compile and time nothing.")] = False,
+    json_: Json = False,
+) -> None:
+    """Check the installation: versions, optional parts, measuring, shipped files, plug-ins."""
     from hwnas.workflows.doctor import doctor
 
-    findings = doctor()
+    findings = doctor(quick=quick)
     rows: list[dict[str, object]] = [
         {"check": f.check, "level": f.level, "message": f.message} for f in findings
     ]

@@ -14,7 +14,7 @@ __all__ = ["print_front"]
 
 def print_front(outcome: Outcome, *, as_json: bool) -> None:
     """Print the front as a table with a summary, or as one JSON document."""
-    from hwnas.workflows.front_table import front_document, front_table
+    from hwnas.workflows.front_table import front_document, front_table, verified_table
 
     if as_json:
         print_json(front_document(outcome))
@@ -30,6 +30,10 @@ def print_front(outcome: Outcome, *, as_json: bool) -> None:
     )
     for name, verdict in outcome.judged.items():
         note(f"{name} (predicted): {verdict}")
+    if outcome.verified is not None:
+        print_table(verified_table(outcome.verified), title="\npredicted and measured")
+        for sentence in outcome.verified.sentences():
+            note(sentence)
     for path in outcome.reports:
         note(f"wrote {path}")
 

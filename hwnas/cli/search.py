@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.completion import complete_cost, complete_device, complete_space
+from hwnas.cli.measuring import Key, Rpc, Runner, Store, Tracker
 
 __all__ = ["add_to"]
 
@@ -79,6 +80,14 @@ def _search(
     seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
     executor: Annotated[str | None, typer.Option(help="serial or processes.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes to spread evaluations on.")] = None,
+    verify: Annotated[
+        int | None, typer.Option(help="Measure so many designs of the front on the device.")
+    ] = None,
+    rpc: Rpc = None,
+    tracker: Tracker = None,
+    key: Key = None,
+    runner: Runner = None,
+    store: Store = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder; must not exist. Default: runs/DATE-SPACE.")
     ] = None,
@@ -91,14 +100,19 @@ def _search(
     """Search the Pareto front of a space on a device; writes a run folder with report.html."""
     from hwnas.cli.options import with_limits, with_settings
     from hwnas.cli.results import print_front
+    from hwnas.config import make_measuring
     from hwnas.workflows.resolve import resolve_config
 
-    overrides = {
+    overrides: dict[str, object] = {
         "space": space, "device": device, "supernet": supernet, "data": data,
         "objectives": objective, "costs": cost, "limit_on": limit_on, "algorithm": algorithm,
         "population": population, "max_evaluations": max_evaluations, "seed": seed,
-        "executor": executor, "workers": workers,
+        "executor": executor, "workers": workers, "verify": verify,
     }  # fmt: skip
+    device_options = {"rpc": rpc, "tracker": tracker, "key": key, "runner": runner, "store": store}
+    given = {name: value for name, value in device_options.items() if value is not None}
+    if given:
+        overrides["measuring"] = make_measuring(**given).model_dump()
     aliases = {
         "latency<=": max_latency_ms, "energy<=": max_energy_mj, "bitops<=": max_gbitops,
         "model_size<=": None if max_size_mb is None else max_size_mb * 1e6,

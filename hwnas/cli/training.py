@@ -79,7 +79,8 @@ def _pretrain(
     out: Annotated[Path, typer.Option(help="Folder of the training run.")],
     base: Annotated[Path | None, typer.Option(help="DINOv2-layout ViT-S weights.")] = None,
     start: Annotated[
-        str | None, typer.Option(help="Weights to go on from with stages d and t2: a file or a name.")
+        str | None,
+        typer.Option(help="Weights to go on from with stages d and t2: a file or a name."),
     ] = None,
     stages: Annotated[
         str | None, typer.Option(help="Stages, as 's,t1'; all of the model by default.")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from hwnas.config.measuring import MeasuringConfig, make_measuring
 from hwnas.config.problems import config_error, read_yaml
 from hwnas.config.search import SearchConfig, load_config, make_config
 
-__all__ = ["SearchConfig", "config_error", "load_config", "make_config", "read_yaml"]
+__all__ = [
+    "MeasuringConfig", "SearchConfig", "config_error", "load_config", "make_config",
+    "make_measuring", "read_yaml",
+]  # fmt: skip

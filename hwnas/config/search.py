@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from hwnas.config.measuring import MeasuringConfig, make_measuring
 from hwnas.config.problems import config_error, read_yaml
 
 __all__ = ["SearchConfig", "load_config"]
@@ -50,6 +51,12 @@ class SearchConfig(BaseModel):
     seed: int = Field(0, ge=0)
     rescore: str | None = Field(
         None, description="cost model that scores the final front again; the space's own if null"
+    )
+    verify: int = Field(
+        0, ge=0, description="measure so many designs of the final front on the device"
+    )
+    measuring: MeasuringConfig = Field(
+        default=make_measuring(), description="how designs are measured for verify"
     )
     executor: Literal["serial", "processes"] = "serial"
     workers: int | None = Field(None, ge=1, description="processes; the number of cores if null")

@@ -8,6 +8,7 @@ loop over its archs. A space without slots is lowered arch by arch.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -17,6 +18,7 @@ from hwnas.cost.context import CostContext
 from hwnas.cost.lowering import lower
 from hwnas.cost.slot_index import SlotLayout
 from hwnas.cost.slot_table import SlotTable
+from hwnas.errors import CostError
 from hwnas.workload.layers import LayerSpec
 from hwnas.workload.table import LayerTable, WorkloadBatch
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 Float: TypeAlias = NDArray[np.float64]
 Measure: TypeAlias = Callable[[LayerTable], Float]
+Price: TypeAlias = Callable[[Sequence[tuple[LayerSpec, ...]]], Float]
 Reduce: TypeAlias = Literal["sum", "max"]
 
 _BATCH = 1024  # archs lowered at once in a space without slots
@@ -38,14 +41,29 @@ class SlotTables:
         measure: Maps a table of m layers to float64 of shape (m, width).
         width: Number of quantities.
         reduce: "sum" adds the layers up, "max" takes the largest; a network without layers has 0.
+        price: Stands for `measure` where layers of a slot run as one: maps n tuples of layers to
+            float64 of shape (n, width).
+
+    Raises:
+        CostError: neither `measure` nor `price` is given, or both are.
     """
 
     def __init__(
-        self, context: CostContext, measure: Measure, *, width: int = 1, reduce: Reduce = "sum"
+        self,
+        context: CostContext,
+        measure: Measure | None = None,
+        *,
+        width: int = 1,
+        reduce: Reduce = "sum",
+        price: Price | None = None,
     ) -> None:
         self._space = context.space
         self._index = context.slot_index
-        self._measure = measure
+        if price is None and measure is not None:
+            price = partial(_priced, measure=measure, reduce=reduce)
+        elif price is None or measure is not None:
+            raise CostError("SlotTables takes either measure or price")
+        self._price: Price = price
         self._width = width
         self._reduce = reduce
         self._shared: dict[Hashable, SlotTable] = {}
@@ -65,13 +83,11 @@ class SlotTables:
 
     def parts(self, arch: Arch) -> dict[str, Float]:
         """Return the totals of each part of one arch, shape (width,), by the layers' `group`."""
-        layers = lower(self._space, arch).layers
-        values = self._measure(LayerTable.of(layers))
-        out: dict[str, Float] = {}
-        for layer, value in zip(layers, values, strict=True):
-            part = layer.group or layer.name
-            out[part] = self._combine(out[part], value) if part in out else value
-        return out
+        groups: dict[str, list[LayerSpec]] = {}
+        for layer in lower(self._space, arch).layers:
+            groups.setdefault(layer.group or layer.name, []).append(layer)
+        values = self._price([tuple(layers) for layers in groups.values()])
+        return dict(zip(groups, values, strict=True))
 
     @property
     def _combine(self) -> np.ufunc:
@@ -105,20 +121,24 @@ class SlotTables:
         shared = layout.slot.shared
         key = (layout.slot.name,) if shared is None else (shared, layout.options)
         if key not in self._shared:
-            self._shared[key] = SlotTable(layout, self._priced, self._width)
+            self._shared[key] = SlotTable(layout, self._price, self._width)
         return self._shared[key]
-
-    def _priced(self, workloads: Sequence[tuple[LayerSpec, ...]]) -> Float:
-        batch = WorkloadBatch.of(workloads)
-        values = self._measure(batch.table)
-        return batch.sums(values) if self._reduce == "sum" else batch.maxima(values)
 
     def _lowered(self, archs: Sequence[Arch], columns: Sequence[int]) -> Float:
         new = {arch.id: arch for arch in archs if arch.id not in self._by_id}
         pending = list(new.values())
         for start in range(0, len(pending), _BATCH):
             chunk = pending[start : start + _BATCH]
-            rows = self._priced([lower(self._space, arch).layers for arch in chunk])
+            rows = self._price([lower(self._space, arch).layers for arch in chunk])
             self._by_id.update(zip((arch.id for arch in chunk), rows, strict=True))
         out = np.array([self._by_id[arch.id] for arch in archs]).reshape(len(archs), self._width)
         return out[:, list(columns)].T
+
+
+def _priced(
+    workloads: Sequence[tuple[LayerSpec, ...]], *, measure: Measure, reduce: Reduce
+) -> Float:
+    """Totals of layers that are priced one by one, shape (n, width)."""
+    batch = WorkloadBatch.of(workloads)
+    values = measure(batch.table)
+    return batch.sums(values) if reduce == "sum" else batch.maxima(values)

@@ -105,7 +105,7 @@ def _order_of_peaks(profile: DeviceProfile) -> Iterator[str]:
 
 
 def _missing(profile: DeviceProfile) -> Iterator[str]:
-    if profile.calibration is None:
+    if not profile.calibrations:
         yield "not calibrated: its latency is a roofline estimate until `hwnas calibrate`"
     if profile.energy_basis is None:
         yield "neither energy nor power_w is given: energy cannot be estimated"

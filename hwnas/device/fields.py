@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
@@ -31,6 +31,10 @@ __all__ = [
 
 Status = Literal["verified", "derived", "recalled", "fitted"]
 Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8x16", "int8", "int4"]
+Records = Annotated[
+    tuple["CalibrationRecord", ...],
+    BeforeValidator(lambda value: [value] if isinstance(value, dict) else value),
+]
 Bits = Annotated[int, Field(ge=1, le=32, strict=True)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -121,7 +125,9 @@ class CalibrationRecord(_Strict):
     mape: float = Field(ge=0, allow_inf_nan=False, description="mean absolute error, percent")
     within_10pct: float = Field(ge=0, le=1)
     kendall_tau: float = Field(ge=-1, le=1)
-    noise_floor_pct: float = Field(ge=0, allow_inf_nan=False)
+    noise_floor_pct: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="of two measurements; absent: not known"
+    )
     predictor: str | None = Field(None, description="path beside the device file")
 
 
@@ -135,7 +141,7 @@ class ModeSpec(_Strict):
     power_w: Power | None = None
     launch_us: Figure | None = None
     efficiency: dict[str, Figure] = Field(default_factory=dict)
-    calibration: CalibrationRecord | None = None
+    calibration: Records = Field((), description="one record a space")
 
 
 class DeviceSpec(_Strict):
@@ -172,7 +178,7 @@ class DeviceSpec(_Strict):
     channel_multiple: Figure | None = None
     tvm_target: dict[str, Any] | None = None
     protocol: MeasuringProtocol = MeasuringProtocol()
-    calibration: CalibrationRecord | None = None
+    calibration: Records = Field((), description="one record a space")
     license: str | None = Field(None, description="terms of the figures, where it has any")
 
 

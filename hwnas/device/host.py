@@ -20,7 +20,7 @@ from hwnas.device.modes import NO_MODES, profile_at
 if TYPE_CHECKING:
     from hwnas.device.profile import DeviceProfile
 
-__all__ = ["host_profile"]
+__all__ = ["host_profile", "is_this_machine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,11 @@ def host_profile(*, mode: str | None = None, machine: Machine | None = None) -> 
 
     machine = detect_machine() if machine is None else machine
     return profile_at(DeviceSpec.model_validate(_file(machine)), mode, "this machine")
+
+
+def is_this_machine(device: DeviceProfile) -> bool:
+    """Say whether a profile is of the machine that this runs on: `host`, or of this processor."""
+    return device.id == HOST or device.spec.processor == detect_machine().processor
 
 
 def _file(machine: Machine) -> dict[str, Any]:

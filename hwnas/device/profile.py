@@ -174,9 +174,13 @@ class DeviceProfile:
         return self.spec.protocol
 
     @property
-    def calibration(self) -> CalibrationRecord | None:
-        """How well the fitted predictor does in this mode; None until `hwnas calibrate`."""
+    def calibrations(self) -> tuple[CalibrationRecord, ...]:
+        """How well the fitted predictors do in this mode, one a space; none until calibrated."""
         return self.spec.calibration
+
+    def calibration(self, space: str) -> CalibrationRecord | None:
+        """How well the predictor of a space does; None until `hwnas calibrate` for that space."""
+        return next((r for r in self.spec.calibration if r.space == space), None)
 
     def figures(self) -> dict[str, tuple[Figure, str]]:
         """Every figure and its unit, by its place in the file (`peak_tops_dense.int8`)."""
@@ -198,8 +202,8 @@ class DeviceProfile:
         values = self.spec.model_dump(mode="json", exclude_none=True, exclude={"modes"})
         if self.spec.modes:
             mode = {"description": self.spec.modes[self.mode].description}
-            calibration = values.pop("calibration", None)
-            if calibration is not None:
+            calibration = values.pop("calibration")
+            if calibration:
                 mode["calibration"] = calibration
             values |= {"default_mode": self.mode, "modes": {self.mode: mode}}
         return values

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hwnas.device.profile import DeviceProfile
 from hwnas.errors import DeviceError
+
+if TYPE_CHECKING:
+    from hwnas.device.fields import CalibrationRecord
 
 __all__ = ["show"]
 
@@ -40,13 +45,16 @@ def _settings(profile: DeviceProfile) -> list[Row]:
 
 
 def _calibration(profile: DeviceProfile) -> str:
-    record = profile.calibration
-    if record is None:
-        return "none: latency is a roofline estimate"
+    records = profile.calibrations
+    return "; ".join(map(_record, records)) or "none: latency is a roofline estimate"
+
+
+def _record(record: CalibrationRecord) -> str:
+    noise = "unknown" if record.noise_floor_pct is None else f"{record.noise_floor_pct:.2g} %"
     return (
-        f"{record.date}, {record.samples} architectures of {record.space}: MAPE {record.mape:g} %, "
-        f"within 10 % {record.within_10pct:.0%}, Kendall tau {record.kendall_tau:g}, "
-        f"noise floor {record.noise_floor_pct:g} %"
+        f"{record.date}, {record.samples} architectures of {record.space}: MAPE "
+        f"{record.mape:.2g} %, within 10 % {record.within_10pct:.0%}, Kendall tau "
+        f"{record.kendall_tau:.3g}, noise floor {noise}"
     )
 
 

@@ -4,11 +4,14 @@ from hwnas.records.environment import describe_environment, hash_file, hash_inpu
 from hwnas.records.evaluation import Evaluation
 from hwnas.records.run_folder import RunFolder, config_hash
 from hwnas.records.subnets import EvaluatedSubnet, read_subnets
+from hwnas.records.verified import Verification, VerifiedDesign
 
 __all__ = [
     "EvaluatedSubnet",
     "Evaluation",
     "RunFolder",
+    "Verification",
+    "VerifiedDesign",
     "config_hash",
     "describe_environment",
     "hash_file",

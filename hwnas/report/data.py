@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from hwnas.records import Evaluation
+from hwnas.records import Evaluation, Verification
 
 __all__ = [
     "DeviceFigure",
@@ -120,6 +120,7 @@ class ReportData:
         genes: of the space, in its order; empty where the space cannot be loaded any more.
         config: the resolved config, as the text of the file that repeats the run.
         notes: sentences a reader must not miss (the run was interrupted, a limit is not met).
+        verified: designs that were measured on the device after the search.
 
     Raises:
         ValueError: no objective, a name twice, an id of the front without an evaluation that has
@@ -151,6 +152,7 @@ class ReportData:
     created: str = ""
     seconds: float | None = None
     notes: tuple[str, ...] = ()
+    verified: Verification | None = None
 
     def __post_init__(self) -> None:
         names = [cost.name for cost in self.costs]

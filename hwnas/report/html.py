@@ -11,6 +11,7 @@ from hwnas.report.data import ReportData
 from hwnas.report.markup import Markup, element, json_script
 from hwnas.report.payload import MOST_DOTS, page_payload
 from hwnas.report.tables import front_table, glance_table
+from hwnas.report.verified import verified
 
 __all__ = ["report_html", "write_html"]
 
@@ -55,6 +56,7 @@ def _body(data: ReportData) -> tuple[Markup, ...]:
         element("noscript", element("p", "The charts need JavaScript; the tables do not.")),
         _section("At a glance", glance_table(data)),
         _section("Pareto front" if len(data.objectives) > 1 else "Search", *_front(data)),
+        *([_section("Predicted and measured", *verified(data.verified))] if data.verified else []),
         _section("Design", *_design(data)) if data.front or data.references else Markup(),
         _section(f"Designs of the front ({len(data.front):,})", *_table(data)),
         _section("Hypervolume", *_trace(data)) if data.hypervolume else Markup(),

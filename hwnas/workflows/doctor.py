@@ -54,17 +54,19 @@ class CheckResult:
     message: str
 
 
-def doctor() -> list[CheckResult]:
+def doctor(*, quick: bool = False) -> list[CheckResult]:
     """Check versions, optional parts, the machine, shipped files, plug-ins and devices.
 
     Nothing is raised for what is wrong, and nothing is changed. Takes some seconds: torch and TVM
-    are imported in processes of their own, where a crash is only a finding.
+    are imported in processes of their own, where a crash is only a finding. With `quick` nothing
+    is compiled or timed.
     """
     return [
         CheckResult("python", "ok", f"{platform.python_version()} at {sys.executable}"),
         *_packages(),
         _segment_anything(),
         _tvm(),
+        *([] if quick else _measuring()),
         *_machine(),
         *_shipped(),
         *_plugins(),
@@ -130,6 +132,15 @@ def _tvm() -> CheckResult:
         return CheckResult("tvm", "ok", f"{printed} imports, and tvm.ir.save_json works")
     pin = "pip install 'apache-tvm-ffi>=0.1.14.post0,<0.1.15'"
     return CheckResult("tvm", "warning", f"import or tvm.ir.save_json fails: {problem}; try {pin}")
+
+
+def _measuring() -> list[CheckResult]:
+    """Compile, run and time a kernel, where TVM is installed."""
+    if _version("apache-tvm") is None:
+        return []
+    from hwnas.workflows.doctor_measuring import measuring
+
+    return [CheckResult(f.check, f.level, f.message) for f in measuring()]
 
 
 def _tried(code: str) -> tuple[str | None, str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from hwnas.report import design_summary
 from hwnas.search import Column
 
 if TYPE_CHECKING:
+    from hwnas.records import Verification
     from hwnas.workflows.search import Outcome
 
-__all__ = ["front_document", "front_table"]
+__all__ = ["front_document", "front_table", "verified_table"]
 
 
 def front_table(outcome: Outcome) -> list[dict[str, object]]:
@@ -45,8 +47,29 @@ def front_document(outcome: Outcome) -> dict[str, Any]:
         "predictors": {name: verdict.to_dict() for name, verdict in outcome.judged.items()},
         "hypervolume": result.hypervolume,
         "reference_point": dict(result.reference_point),
+        "verified": None if outcome.verified is None else json.loads(outcome.verified.to_json()),
         "run": str(outcome.folder) if outcome.folder else None,
     }
+
+
+def verified_table(found: Verification) -> list[dict[str, object]]:
+    """One row a measured design: predicted, interval, measured, difference, verdict."""
+    rows: list[dict[str, object]] = []
+    for design in found.designs:
+        known = design.lo is not None and design.hi is not None
+        rows.append(
+            {
+                "arch": design.arch_id,
+                f"{found.cost} {found.unit} ({found.fidelity})": design.predicted,
+                "interval": f"{design.lo:.4g} to {design.hi:.4g}" if known else None,
+                f"measured {found.unit}": design.measured,
+                "difference %": design.difference_pct,
+                "inside": {True: "yes", False: "no", None: None}[design.inside],
+                "limits": "; ".join(f"breaks {limit}" for limit in design.broken)
+                or ("failed" if design.measured is None else "kept"),
+            }
+        )
+    return rows
 
 
 def _heading(column: Column) -> str:

@@ -15,6 +15,7 @@ from hwnas.config import SearchConfig
 from hwnas.device import DeviceProfile
 from hwnas.errors import RunError
 from hwnas.records import Evaluation, RunFolder
+from hwnas.records.verified import read_verified
 from hwnas.report import (
     DeviceFigure,
     HypervolumeTrace,
@@ -66,6 +67,7 @@ def report_data(folder: RunFolder, live: Resolved) -> ReportData:
     if not len(table.good):
         raise RunError(f"{folder.path}: no design has been evaluated yet; nothing to report")
     facts, state = folder.facts, folder.state()
+    verified = read_verified(folder)
     reference: dict[str, float] = state.get("reference_point", {})
     return ReportData(
         title=f"{live.space.name} on {live.device.name}" if live.device else live.space.name,
@@ -91,7 +93,8 @@ def report_data(folder: RunFolder, live: Resolved) -> ReportData:
         versions=facts.get("environment", {}).get("packages", {}),
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         seconds=sum(e.seconds for e in evaluations),
-        notes=_notes(live, state),
+        notes=(*_notes(live, state), *(verified.sentences() if verified else ())),
+        verified=verified,
     )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from hwnas.config import SearchConfig, make_config
 from hwnas.cost import CostModel
 from hwnas.device import DeviceProfile
-from hwnas.errors import Interrupted
-from hwnas.records import RunFolder
+from hwnas.errors import ConfigError, DeviceError, Interrupted
+from hwnas.records import RunFolder, Verification
 from hwnas.search import (
     ParetoFront,
     Progress,
@@ -39,7 +39,8 @@ __all__ = ["Outcome", "resume_search", "run_search", "search"]
 class Outcome:
     """What a search leaves: the result, the front scored again, and where it lies on disk.
 
-    `judged` says of each predicted column how well it does on values that it never saw.
+    `judged` says of each predicted column how well it does on values that it never saw, `verified`
+    what the device said of the best designs, where that was asked for.
     """
 
     resolved: Resolved
@@ -48,6 +49,7 @@ class Outcome:
     folder: Path | None
     reports: tuple[Path, ...]
     judged: Mapping[str, Verdict] = field(default_factory=dict)
+    verified: Verification | None = None
 
 
 def search(
@@ -95,6 +97,8 @@ def search(
         device=device if isinstance(device, DeviceProfile) else None,
         plugins=plugins,
     )
+    if live.config.verify and out is None:
+        raise ConfigError(f"verify={live.config.verify}: its result is a file; pass out=FOLDER")
     return _run(live, None if out is None else Path(out), watch or Silent()).result.front
 
 
@@ -131,6 +135,10 @@ def resume_search(path: Path, *, watch: Watch | None = None) -> Outcome:
 
 def _run(live: Resolved, out: Path | None, watch: Watch, *, command: str | None = None) -> Outcome:
     check_weights_and_data(live)
+    if live.config.verify:
+        from hwnas.workflows.verify import check_verifiable
+
+        check_verifiable(live)
     if out is None:
         return _run_in(None, live, watch)
     with RunFolder.create(
@@ -161,7 +169,30 @@ def _steps(folder: RunFolder | None, live: Resolved, watch: Watch) -> Outcome:
         rescored = rescore(live.rescore, result.front.archs, watch, folder=folder)
     reports = write_run_report(folder, live) if folder is not None else ()
     judged = judge(live.problem, result.front, rescored)
-    return Outcome(live, result, rescored, folder.path if folder else None, reports, judged)
+    verified = _verified(folder, live, result, watch)
+    if folder is not None and verified is not None:
+        reports = write_run_report(folder, live)
+    path = folder.path if folder else None
+    return Outcome(live, result, rescored, path, reports, judged, verified)
+
+
+def _verified(
+    folder: RunFolder | None, live: Resolved, result: SearchResult, watch: Watch
+) -> Verification | None:
+    """Measure the best designs; the search is done and reported, whatever comes of it."""
+    if not live.config.verify:
+        return None
+    from hwnas.workflows.verify import verify
+
+    try:
+        return verify(live, result.front, watch, folder=folder)
+    except DeviceError as error:
+        if folder is None:
+            raise
+        raise DeviceError(
+            f"the search is done, its report is in {folder.path}, and its designs could not be "
+            f"measured: {error}; then continue with: hwnas resume {folder.path}"
+        ) from error
 
 
 def _search(folder: RunFolder | None, live: Resolved, watch: Watch) -> SearchResult:

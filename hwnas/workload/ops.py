@@ -148,6 +148,14 @@ def elementwise(
     """Layer without MACs: `ops_per_element` operations on each output element.
 
     A second operand (`extra_in_elems`, the residual of an `add`) has the bits of the first.
+    `shape` (in `rest`), which kernels need where counts do not say enough, is by kind:
+
+        softmax  (regions, heads, queries, keys, side); side is that of the square map whose
+                 relative positions are added to the scores, 0 where none are
+        act      () for GELU, (elements, 1) for ReLU
+        window   (side of the map, side of a window, channels, 1 on the way back else 0)
+        pool     (side of the map, channels, side of a pooled square)
+        resize   (side of the map, channels, side of the result)
     """
     return LayerSpec(
         name,
@@ -166,7 +174,10 @@ def elementwise(
 def norm(
     name: str, rows: int, channels: int, *, a_bits: int, out_bits: int, **rest: Any
 ) -> LayerSpec:
-    """Layer norm over channels, with a scale and a shift a channel kept in floating point."""
+    """Layer norm over channels, with a scale and a shift a channel kept in floating point.
+
+    `shape` is (rows, channels).
+    """
     return LayerSpec(
         name,
         "norm",
@@ -175,6 +186,7 @@ def norm(
         rows * channels,
         rows * channels,
         element_ops=rows * channels,
+        shape=(rows, channels),
         **Bits(FLOAT_BITS, a_bits, out_bits).spec(),
         **rest,
     )

@@ -183,6 +183,7 @@ def attention_layers(shape: BlockShape, attn_bits: int, out_bits: int) -> Layers
             extra_in_elems=2 * relative,
             ops_per_element=3,
             held_bits=held,
+            shape=(s.windows, s.heads, s.length, s.length, s.side),
             **rest,
         ),
         ops.matmul(
@@ -261,6 +262,7 @@ def _window_copy(s: BlockShape, name: str, tokens: int, out_tokens: int, bits: i
         a_bits=bits,
         out_bits=bits,
         ops_per_element=0,
+        shape=(s.grid, s.window, s.dim, int(name == "unwindow")),
         group=s.name,
         held_bits=s.residual_bits,
     )
@@ -292,6 +294,7 @@ def pool_layers(width: int, grid: int, *, float_bits: int = 16) -> Layers:
         a_bits=float_bits,
         out_bits=float_bits,
         ops_per_element=4,
+        shape=(grid, width, 2),
         group="stem",
     )
     return (pool,)
@@ -318,6 +321,7 @@ def neck_layers(
         a_bits=float_bits,
         out_bits=bits,
         ops_per_element=4,
+        shape=(grid // 2, width, grid),
         group="neck",
     )
     return (

@@ -50,6 +50,7 @@ def prompt_encoder_layers(*, tokens: int = PROMPT_TOKENS, bits: int = 16) -> Lay
         element_ops=tokens * 2 * _FREQUENCIES + elems,
         group="prompt_encoder",
         per_prompt=True,
+        shape=(tokens, _FREQUENCIES),
         **Bits(FLOAT_BITS, FLOAT_BITS, bits).spec(),
     )
     return (features,)
@@ -82,7 +83,9 @@ class _Decoder:
     def matmul(self, name: str, batch: int, rows: int, inner: int, cols: int) -> LayerSpec:
         return ops.matmul(f"mask_decoder.{name}", batch, rows, inner, cols, self.to_float, **_REST)
 
-    def elementwise(self, name: str, kind: str, elems: int, second: int = 0) -> LayerSpec:
+    def elementwise(
+        self, name: str, kind: str, elems: int, second: int = 0, shape: tuple[int, ...] = ()
+    ) -> LayerSpec:
         return ops.elementwise(
             f"mask_decoder.{name}",
             kind,
@@ -91,8 +94,12 @@ class _Decoder:
             extra_in_elems=second,
             a_bits=self.float_bits,
             out_bits=self.bits,
+            shape=shape,
             **_REST,
         )
+
+    def relu(self, name: str, elems: int) -> LayerSpec:
+        return self.elementwise(name, "act", elems, shape=(elems, 1))
 
     def norm(self, name: str, rows: int, channels: int = _DIM) -> LayerSpec:
         return ops.norm(
@@ -111,7 +118,12 @@ class _Decoder:
             self.linear(f"{name}.k_proj", keys, _DIM, inner),
             self.linear(f"{name}.v_proj", keys, _DIM, inner),
             self.matmul(f"{name}.qk", _HEADS, queries, head, keys),
-            self.elementwise(f"{name}.softmax", "softmax", _HEADS * queries * keys),
+            self.elementwise(
+                f"{name}.softmax",
+                "softmax",
+                _HEADS * queries * keys,
+                shape=(1, _HEADS, queries, keys, 0),
+            ),
             self.matmul(f"{name}.av", _HEADS, queries, keys, head),
             self.linear(f"{name}.out_proj", queries, inner, _DIM),
         )
@@ -142,7 +154,7 @@ class _Decoder:
             self.norm(f"{name}.norm1", self.tokens),
             *self.cross(f"{name}.cross_attn_token_to_image", f"{name}.norm2", to_image=True),
             self.linear(f"{name}.mlp.lin1", self.tokens, _DIM, _MLP),
-            self.elementwise(f"{name}.mlp.act", "act", self.tokens * _MLP),
+            self.relu(f"{name}.mlp.act", self.tokens * _MLP),
             self.linear(f"{name}.mlp.lin2", self.tokens, _MLP, _DIM),
             self.plus(f"{name}.mlp.add", self.tokens),
             self.norm(f"{name}.norm3", self.tokens),
@@ -171,7 +183,7 @@ class _Decoder:
             c_in, c_out = sizes[index], sizes[index + 1]
             layers.append(self.linear(f"{name}.layers.{index}", 1, c_in, c_out))
             if index < 2:
-                layers.append(self.elementwise(f"{name}.act.{index}", "act", c_out))
+                layers.append(self.relu(f"{name}.act.{index}", c_out))
         return tuple(layers)
 
     def token_embeddings(self) -> LayerSpec:

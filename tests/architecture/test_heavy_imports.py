@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 # Library -> the only folders and files that may import it, lazily or not.
 WEIGHTS = (
     "hwnas/quant/", "hwnas/data/", "hwnas/adapters/", "hwnas/supernet/", "hwnas/blocks/",
-    "hwnas/testing/adapters.py", "hwnas/export/", "hwnas/measure/torch_runner.py",
-    "hwnas/measure/numerics.py",
+    "hwnas/testing/adapters.py", "hwnas/export/", "hwnas/measure/runners/torch_",
+    "hwnas/measure/numerics.py", "hwnas/measure/kernels/",
     "cost_models/embedding_distortion.py", "cost_models/iou.py", "cost_models/zico.py",
     "cost_models/block_loss.py",
 )  # fmt: skip
@@ -33,7 +33,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "xgboost": BOOSTED,
     "sklearn": (*BOOSTED, "hwnas/calibration/"),
     "tvm": ("hwnas/measure/", "hwnas/export/"),
-    "onnx": ("hwnas/supernet/", "hwnas/export/"),
+    "onnx": ("hwnas/supernet/", "hwnas/export/", "hwnas/measure/runners/onnx_"),
     "onnxruntime": ("hwnas/export/", "hwnas/measure/"),
     "plotly": ("hwnas/report/", "hwnas/search/"),
     "matplotlib": ("hwnas/report/", "hwnas/search/"),

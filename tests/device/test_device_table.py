@@ -40,9 +40,9 @@ def test_a_calibration_belongs_to_its_mode_and_survives_a_round_trip():
     values = find("jetson-orin:30w").to_dict()
     values["modes"]["30w"]["calibration"] = RECORD
     profile = from_dict(values)
-    assert profile.calibration.samples == 40
+    assert profile.calibrations[0].samples == 40
     assert "MAPE 4.5 %" in next(r["value"] for r in show(profile) if r["field"] == "calibration")
-    assert from_dict(profile.to_dict()).calibration == profile.calibration
+    assert from_dict(profile.to_dict()).calibrations == profile.calibrations
 
 
 def test_profiles_can_be_keys_and_are_equal_by_content():

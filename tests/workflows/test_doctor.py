@@ -15,6 +15,7 @@ def results(monkeypatch):
     def run(answer=(None, "schemas-only"), version="1.0"):
         monkeypatch.setattr(module, "_tried", lambda code: answer)
         monkeypatch.setattr(module, "_version", lambda name: version)
+        monkeypatch.setattr(module, "_measuring", list)
         return {result.check: result for result in doctor()}
 
     return run
@@ -101,5 +102,35 @@ def test_a_process_that_hangs_is_given_up(monkeypatch):
     assert module._tried("import time; time.sleep(60)") == ("no answer within 0.2 s", "")
 
 
+def test_quick_compiles_nothing(results, monkeypatch):
+    results()
+    monkeypatch.setattr(module, "_measuring", lambda: [CheckResult("timing", "ok", "steady")])
+    assert "timing" in {result.check for result in doctor()}
+    assert "timing" not in {result.check for result in doctor(quick=True)}
+
+
 def test_results_are_values():
     assert CheckResult("a", "ok", "b") == CheckResult("a", "ok", "b")
+
+
+@pytest.mark.tvm
+@pytest.mark.slow
+def test_measuring_is_tried_for_real():
+    pytest.importorskip("tvm")
+    from hwnas.workflows.doctor_measuring import measuring
+
+    found = {finding.check: finding for finding in measuring()}
+    assert set(found) == {"tvm round trip", "timing", "rpc round trip"}
+    assert found["tvm round trip"].level == "ok", found["tvm round trip"].message
+    assert "compiled, equal to torch" in found["tvm round trip"].message
+    assert "coefficient of variation" in found["timing"].message
+    assert found["rpc round trip"].level == "ok", found["rpc round trip"].message
+
+
+def test_a_server_that_does_not_start_is_a_finding(monkeypatch):
+    from hwnas.workflows import doctor_measuring
+
+    monkeypatch.setattr(doctor_measuring.sys, "executable", "/bin/false")
+    finding = doctor_measuring._over_rpc()
+    assert finding.level == "warning"
+    assert "RPC server does not start" in finding.message

@@ -95,13 +95,13 @@ class Recipe:
     )
     d: StageRecipe = field(
         default_factory=lambda: StageRecipe(
-            steps=3600,
-            share=0.45,
+            steps=6000,
+            share=0.65,
             rate=1e-3,
             mixes=(
                 Mix(256, 0.15, 3, 10),
-                Mix(512, 0.65, 7, 10, window=12),
-                Mix(512, 0.20, 1, 10),
+                Mix(512, 0.70, 16, 6, window=8),
+                Mix(512, 0.15, 1, 10),
             ),
         )
     )
@@ -122,7 +122,7 @@ def restarted_recipe() -> Recipe:
     """Stages d and t2 from the weights of an earlier run; t2 longer, and with more of 512 px."""
     again = StageRecipe(
         steps=9000,
-        share=0.55,
+        share=0.35,
         rate=4e-4,
         warmup=0.01,
         mixes=(

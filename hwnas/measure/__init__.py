@@ -1,0 +1,1 @@
+"""Measure: kernels compiled for a device, run on it, timed, and kept."""

@@ -1,0 +1,180 @@
+"""`hwnas calibrate`: from the measurements of a store to a validated predictor of a device."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hwnas.calibration.accuracy import Accuracy
+from hwnas.calibration.noise import noise_between, noise_of_repeats
+from hwnas.device import DeviceProfile, find
+from hwnas.errors import ArchError, DataError
+from hwnas.measure.measurement import Measurement
+from hwnas.space import Arch, Archs, SearchSpace, load_space
+from hwnas.workflows.calibrate_fit import Calibrated, Labeled, fit_and_judge
+from hwnas.workflows.calibrate_write import predictor_folder, write_device, write_predictor
+from hwnas.workflows.context import make_context
+from hwnas.workflows.watch import Silent, Watch
+
+__all__ = ["CalibratedDevice", "calibrate", "labels_of_store"]
+
+_RANDOM = (None, "random")  # how a subnet may have been picked to be held out
+
+
+@dataclass(frozen=True)
+class CalibratedDevice:
+    """What came of it: the predictor with its report, where it lies, and the device file."""
+
+    calibrated: Calibrated
+    folder: Path
+    device_file: Path
+
+
+def calibrate(
+    device: str | DeviceProfile,
+    space: str | SearchSpace = "sam-vit-t",
+    *,
+    store: Path | Iterable[Measurement] | None = None,
+    prompts: int | None = None,
+    out: Path = Path("devices"),
+    watch: Watch | None = None,
+) -> CalibratedDevice:
+    """Fit on measured kernels and subnets, judge by held-out subnets, write profile and predictor.
+
+    Args:
+        device: the device that was measured.
+        space: the space of its subnets.
+        store: file of measurements, or the measurements; by default the device's own file.
+        prompts: the subnets to use are those timed with as many; the most frequent number if None.
+        out: folder of the results.
+        watch: told of the progress.
+
+    Raises:
+        DataError: the store has too little of this device and space; says what to measure.
+        HwnasError: space, device or store cannot be used.
+    """
+    profile = find(device) if isinstance(device, str) else device
+    loaded = load_space(space)
+    rows = _rows(store, profile)
+    labeled, prompts = labels_of_store(rows, profile, loaded, prompts)
+    context = dataclasses.replace(make_context(loaded, device=profile), store=rows)
+    calibrated = fit_and_judge(
+        context, labeled, device=profile.key, prompts=prompts, watch=watch or Silent()
+    )
+    folder = predictor_folder(out, profile.id, loaded.name, profile.mode)
+    write_predictor(folder, calibrated)
+    return CalibratedDevice(
+        calibrated, folder, write_device(out, profile, calibrated.report, folder)
+    )
+
+
+def labels_of_store(
+    rows: Sequence[Measurement],
+    profile: DeviceProfile,
+    space: SearchSpace,
+    prompts: int | None = None,
+) -> tuple[Labeled, int]:
+    """Return the measured subnets of a space on a device, and for how many prompts.
+
+    Raises:
+        DataError: there are none.
+    """
+    of_space = [
+        row for row in rows
+        if row.subject == "subnet" and row.details.get("space") == space.name
+        and row.fingerprint == profile.fingerprint
+    ]  # fmt: skip
+    good = [row for row in of_space if row.value_ms is not None]
+    counts: dict[int, int] = defaultdict(int)
+    for row in good:
+        counts[int(row.details.get("prompts", 1))] += 1
+    if prompts is None and counts:
+        prompts = max(sorted(counts), key=lambda n: counts[n])
+    good = [row for row in good if int(row.details.get("prompts", 1)) == prompts]
+    if not good or prompts is None:
+        raise DataError(_nothing(rows, profile, space, counts))
+    first = [row for row in good if not row.details.get("again")]
+    again = [row for row in good if row.details.get("again")]
+    archs, first = _archs(space, first)
+    noise, source = _noise(first, again)
+    failed = len(of_space) - sum(counts.values())
+    remarks = [f"{failed} measurements of subnets failed and are left out"] if failed else []
+    noisy = sum(row.status == "noisy" for row in first)
+    if noisy:
+        remarks.append(f"{noisy} of {len(first)} times have fewer undisturbed repeats than asked")
+    runners = sorted({row.runner for row in first})
+    remarks.append(f"measured with {', '.join(runners)}; {prompts} prompts an image")
+    held = [row.details.get("picked") in _RANDOM for row in first]
+    ms = np.array([row.value_ms for row in first], dtype=np.float64)
+    return Labeled(archs, ms, np.array(held), noise, source, tuple(remarks)), prompts
+
+
+def _rows(
+    store: Path | Iterable[Measurement] | None, profile: DeviceProfile
+) -> tuple[Measurement, ...]:
+    if store is not None and not isinstance(store, str | Path):
+        return tuple(store)
+    from hwnas.measure.store import MeasurementStore, default_store_path
+
+    path = default_store_path(profile.id) if store is None else Path(store)
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no measurements there; measure with `hwnas measure --device {profile.id}`, "
+            "or name the file with --store"
+        )
+    with MeasurementStore(path) as found:
+        return tuple(row for row in found if row.fingerprint == profile.fingerprint)
+
+
+def _archs(space: SearchSpace, rows: Sequence[Measurement]) -> tuple[Archs, list[Measurement]]:
+    """Architectures of the rows; those that the space does not contain are left out."""
+    archs, kept = [], []
+    for row in rows:
+        try:
+            archs.append(space.arch(row.details["genes"]))
+        except (ArchError, KeyError):
+            continue
+        kept.append(row)
+    return Archs.of(space, _listed(archs, space)), kept
+
+
+def _listed(archs: list[Arch], space: SearchSpace) -> list[Arch]:
+    if not archs:
+        raise DataError(
+            f"no measured subnet is of {space.name}; measure some with `hwnas measure --subnets`"
+        )
+    return archs
+
+
+def _noise(first: list[Measurement], again: list[Measurement]) -> tuple[Accuracy | None, str]:
+    """From subnets that were measured twice; from repeats where none was."""
+    latest = {row.key: row.value_ms for row in first}
+    pairs = [(latest[row.key], row.value_ms) for row in again if row.key in latest]
+    if len(pairs) >= 2:
+        one, two = zip(*pairs, strict=True)
+        return noise_between(one, two), f"{len(pairs)} subnets measured twice"
+    repeats = [row.repeats_ms for row in first if len(row.repeats_ms) > 1]
+    if not repeats:
+        return None, "no subnet was measured twice"
+    width = max(map(len, repeats))
+    padded = np.array([[*r, *[np.nan] * (width - len(r))] for r in repeats])
+    return noise_of_repeats(padded), "halves of the repeats within a session"
+
+
+def _nothing(
+    rows: Sequence[Measurement], profile: DeviceProfile, space: SearchSpace, counts: dict[int, int]
+) -> str:
+    if counts:
+        there = ", ".join(map(str, sorted(counts)))
+        return f"subnets were timed with {there} prompts; choose one of these with --prompts"
+    others = sorted({str(r.details.get("space")) for r in rows if r.subject == "subnet"})
+    what = f"subnets of {', '.join(others)}" if others else f"{len(rows)} measurements, no subnets"
+    return (
+        f"no measured subnets of {space.name} on {profile.fingerprint}; the store has {what}: "
+        f"measure some with `hwnas measure --device {profile.id} --space {space.name}`"
+    )
