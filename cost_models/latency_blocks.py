@@ -143,6 +143,10 @@ class BlockFit:
         out: Float = np.maximum(total, self.least)
         return out
 
+    def beyond(self, x: Float) -> NDArray[np.bool_]:
+        """Nowhere: options that never occurred are told by other means, all others did."""
+        return np.zeros(len(x), np.bool_)
+
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays that `of_arrays` reads back."""
         return {

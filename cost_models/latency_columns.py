@@ -31,7 +31,6 @@ __all__ = [
     "LayerColumns",
     "LinearColumns",
     "RooflineColumns",
-    "SizeColumns",
     "is_time",
 ]
 
@@ -39,6 +38,7 @@ Float = NDArray[np.float64]
 _COMPUTE = ("conv", "dwconv", "linear", "matmul")
 _SIMPLE = tuple(kind for kind in KINDS if kind not in _COMPUTE)
 _GIGA, _MEGA, _MILLI = 1e9, 1e6, 1e3
+_SIZES = ("total GMACs", "total MB")
 _WIDTHS = ((0, 4), (4, 8), (8, 64))  # bits above the first, up to the second
 
 
@@ -149,16 +149,14 @@ class LayerColumns(LinearColumns):
         """Return GMACs, MB and counts, shape (n, p)."""
         return self._tables.totals(archs)
 
+    def sizes(self, archs: Sequence[Arch]) -> Float:
+        """Return total GMACs and MB alone, shape (n, 2)."""
+        columns = [self._tables.totals(archs, self.names.index(name)) for name in _SIZES]
+        return np.stack(columns, axis=1)
 
-class SizeColumns:
-    """Total GMACs and MB of a network; how large it is, in two numbers."""
-
-    def __init__(self, context: CostContext, *, prompts: int) -> None:
-        self._tables = SlotTables(context, partial(_sizes, prompts=prompts), width=2)
-
-    def matrix(self, archs: Sequence[Arch]) -> Float:
-        """Return GMACs and MB, shape (n, 2)."""
-        return self._tables.totals(archs)
+    def sizes_of(self, matrix: Float) -> Float:
+        """Return the same two columns of `matrix` (n, p)."""
+        return matrix[:, [self.names.index(name) for name in _SIZES]]
 
 
 class RooflineColumns(LinearColumns):
@@ -198,8 +196,7 @@ def _layer_names() -> tuple[str, ...]:
     macs = [f"{kind} GMACs, {width}" for kind in _COMPUTE for width in widths]
     traffic = [f"{kind} {what} MB" for kind in _COMPUTE for what in ("weight", "activation")]
     simple = [f"{kind} MB" for kind in _SIMPLE]
-    return (*macs, *traffic, *simple, "layers with MACs", "layers without MACs", "total GMACs",
-            "total MB")  # fmt: skip
+    return (*macs, *traffic, *simple, "layers with MACs", "layers without MACs", *_SIZES)
 
 
 def _layer_sums(table: LayerTable, prompts: int) -> Float:
@@ -218,12 +215,6 @@ def _layer_sums(table: LayerTable, prompts: int) -> Float:
     compute = is_compute(table)
     counts = [(runs * rows).astype(np.float64) for rows in (compute, ~compute)]
     return np.stack([*columns, *counts, macs, weight + activation], axis=1)
-
-
-def _sizes(table: LayerTable, prompts: int) -> Float:
-    runs = table.runs(prompts)
-    weight, activation = _traffic(table, runs)
-    return np.stack([table.macs * runs / _GIGA, weight + activation], axis=1)
 
 
 def _traffic(table: LayerTable, runs: NDArray[np.int64]) -> tuple[Float, Float]:

@@ -1,7 +1,7 @@
 """How the latency predictor is put together: a sum of columns first, then what it leaves over.
 
 Several kinds of columns are tried, each alone, then with a residual learned on ln(y / sum): by
-ridge regression on genes, by boosted trees. What cross-validation finds best is taken; the simpler
+ridge regression on genes, by boosted trees. What cross-validation finds best is taken; the first
 of two where the other is not better by more than 3 %. The residuals of cross-validation also give
 the interval. Source: Vovk, "Cross-conformal predictors", 2015; Barber et al., "Predictive
 inference with the jackknife+", Annals of Statistics 2021; with few labels a split would waste a
@@ -25,6 +25,7 @@ from hwnas.errors import CostError
 __all__ = ["FEWEST", "Boosted", "Chosen", "Material", "choose", "folds_of"]
 
 Float = NDArray[np.float64]
+Single = NDArray[np.float32]
 FEWEST = 8
 _FOLDS = 8
 _GAIN = 0.97  # a residual must bring the error below this share of what it was
@@ -44,6 +45,10 @@ class Base(Protocol):
         """Return milliseconds, shape (n,)."""
         ...
 
+    def beyond(self, x: Float) -> NDArray[np.bool_]:
+        """Where x (n, p) is further out than any row that was fitted on, shape (n,)."""
+        ...
+
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything that was learned."""
         ...
@@ -52,12 +57,12 @@ class Base(Protocol):
 class Boosted(Protocol):
     """Trees fitted to log ratios."""
 
-    def predict(self, x: Float) -> Float:
+    def predict(self, x: Single) -> Float:
         """Return the log ratio, shape (n,)."""
         ...
 
 
-Train = Callable[[Float, Float], Boosted]
+Train = Callable[[Single, Float], Boosted]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +83,7 @@ class Material:
     bases: Mapping[str, Float]
     fits: Mapping[str, Callable[[Float, Float], Base]]
     genes: Float
-    trees: Float
+    trees: Single
 
     def take(self, rows: NDArray[np.bool_]) -> Material:
         """Return the marked rows."""
@@ -140,8 +145,10 @@ def choose(
     errors = {(name, "none"): _error(material.y, p) for name, p in plain.items()}
     crossed = {(name, "none"): p for name, p in plain.items()}
     ranked = sorted(names, key=lambda name: errors[name, "none"])
-    best = (ranked[0], "none")
-    for name in ranked[:_TRIED]:
+    least = errors[ranked[0], "none"]
+    # where two do equally well, the one that says more of why
+    best = next((n, "none") for n in names if _GAIN * errors[n, "none"] <= least)
+    for name in dict.fromkeys([best[0], *ranked[:_TRIED]]):
         for residual in residuals:
             if residual == "none":
                 continue
@@ -195,7 +202,7 @@ def combined(
     trees: Boosted | None,
     base: Float,
     genes: Float,
-    seen: Float,
+    seen: Single,
 ) -> Float:
     """Return milliseconds from the columns of each part, shape (n,)."""
     value = fit.predict(base)
@@ -206,9 +213,11 @@ def combined(
     return value
 
 
-def with_base(x: Float, value: Float) -> Float:
+def with_base(x: Single, value: Float) -> Single:
     """Append the logarithm of the base's value as the last column."""
-    out: Float = np.concatenate([x, np.log(value)[:, None]], axis=1)
+    out = np.empty((len(x), x.shape[1] + 1), np.float32)
+    out[:, :-1] = x
+    out[:, -1] = np.log(value)
     return out
 
 

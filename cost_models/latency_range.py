@@ -39,6 +39,13 @@ class Range:
         low, high = sizes.min(axis=0), sizes.max(axis=0)
         return cls(seen, low * (1 - _SLACK), high * (1 + _SLACK))
 
+    def joined(self, others: Sequence[Range]) -> Range:
+        """Return the range in which either this or all of `others` have measured."""
+        seen = np.logical_and.reduce([other.seen for other in others])
+        low = np.max([other.low for other in others], axis=0)
+        high = np.min([other.high for other in others], axis=0)
+        return Range(self.seen | seen, np.minimum(self.low, low), np.maximum(self.high, high))
+
     def beyond(self, sizes: Float, options: NDArray[np.int16]) -> NDArray[np.bool_]:
         """Return which archs have an option that never occurred or a size beyond, shape (n,)."""
         out = np.asarray(((sizes < self.low) | (sizes > self.high)).any(axis=1))

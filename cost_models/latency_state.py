@@ -1,9 +1,10 @@
 """What a fitted latency predictor consists of, and the folder that holds it.
 
-`model.json` says what the model is and names the two other files: `arrays-….npz` (numpy, without
-pickle) and `member_0.json` in `trees-…` (XGBoost's own JSON, which later versions read). Their
-names contain a hash of what is in them and `model.json` is replaced last, in one step, so that a
-kill at any instant leaves the old model or the new one.
+`model.json` says what the model is and names what lies beside it: `arrays-….npz` (numpy, without
+pickle), `member_0.json` in `trees-…` (XGBoost's own JSON, which later versions read), and models of
+other devices that it rests on in `source-0-…`. Their names contain a hash of what is in them and
+`model.json` is replaced last, in one step, so that a kill at any instant leaves the old model or
+the new one.
 """
 
 from __future__ import annotations
@@ -32,9 +33,14 @@ _FORMAT = 1
 
 
 def write_folder(
-    folder: Path, content: dict[str, Any], arrays: Arrays, save_trees: Callable[[Path], None] | None
+    folder: Path,
+    content: dict[str, Any],
+    arrays: Arrays,
+    parts: Mapping[str, Callable[[Path], None]],
 ) -> None:
     """Write a model; what an older one left there is removed afterwards.
+
+    `parts` are functions that fill a folder each, by the beginning of its name.
 
     Raises:
         RunError: the folder cannot be written.
@@ -45,17 +51,16 @@ def write_folder(
     ordered: dict[str, Any] = {name: arrays[name] for name in sorted(arrays)}
     np.savez(buffer, **ordered)
     files = {"arrays": _keep(folder, "arrays", ".npz", buffer.getvalue())}
-    if save_trees is not None:
-        files["trees"] = _keep_trees(folder, save_trees)
+    files |= {stem: _keep_part(folder, stem, save) for stem, save in parts.items()}
     text = json.dumps({"format": _FORMAT, **content, "files": files}, indent=1, allow_nan=False)
     replace_text(folder / MODEL_FILE, text + "\n")
-    for stale in (*folder.glob("arrays-*"), *folder.glob("trees-*")):
-        if stale.name not in files.values():
+    for pattern in ("arrays-*", "trees-*", "source-*"):
+        for stale in set(folder.glob(pattern)) - {folder / name for name in files.values()}:
             shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
 
 
-def read_folder(folder: Path) -> tuple[dict[str, Any], Arrays, Path | None]:
-    """Return what `write_folder` wrote: content, arrays, and the folder of trees if there is one.
+def read_folder(folder: Path) -> tuple[dict[str, Any], Arrays, dict[str, Path]]:
+    """Return what `write_folder` wrote: content, arrays, and the folders of its parts.
 
     Raises:
         CostError: there is no such model, or it is damaged.
@@ -65,21 +70,22 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], Arrays, Path | None]:
         files = content.pop("files")
         if content.pop("format") != _FORMAT:
             raise ValueError("it was written by another version of hwnas")
-        path = folder / files["arrays"]
+        path = folder / files.pop("arrays")
         data = path.read_bytes()
         if path.name != _name("arrays", ".npz", data):
             raise ValueError(f"{path.name} is damaged")
         with np.load(io.BytesIO(data), allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
-        trees = folder / files["trees"] if "trees" in files else None
-        if trees is not None and trees.name != _trees_name(trees):
-            raise ValueError(f"{trees.name} is damaged")
+        parts = {stem: folder / name for stem, name in files.items()}
+        for stem, part in parts.items():
+            if part.name != _part_name(stem, part):
+                raise ValueError(f"{part.name} is damaged")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CostError(
             f"{folder}: no latency predictor there ({error}); name a folder that `hwnas calibrate` "
             "wrote, or calibrate again"
         ) from error
-    return content, arrays, trees
+    return content, arrays, parts
 
 
 def check_belongs(folder: Path, content: Mapping[str, Any], context: CostContext) -> None:
@@ -107,13 +113,13 @@ def _keep(folder: Path, stem: str, suffix: str, data: bytes) -> str:
     return name
 
 
-def _keep_trees(folder: Path, save_trees: Callable[[Path], None]) -> str:
-    temporary = folder / f".trees.{os.getpid()}.tmp"
+def _keep_part(folder: Path, stem: str, save: Callable[[Path], None]) -> str:
+    temporary = folder / f".{stem}.{os.getpid()}.tmp"
     with explained("write", temporary):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        save_trees(temporary)
-        name = _trees_name(temporary)
+        save(temporary)
+        name = _part_name(stem, temporary)
         if (folder / name).exists():
             shutil.rmtree(temporary)
         else:
@@ -125,6 +131,7 @@ def _name(stem: str, suffix: str, data: bytes) -> str:
     return f"{stem}-{hashlib.sha256(data).hexdigest()[:12]}{suffix}"
 
 
-def _trees_name(folder: Path) -> str:
+def _part_name(stem: str, folder: Path) -> str:
+    # a model's own json names its arrays and trees by what is in them
     data = b"".join(path.read_bytes() for path in sorted(folder.glob("*.json")))
-    return _name("trees", "", data)
+    return _name(stem, "", data)

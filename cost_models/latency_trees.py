@@ -13,6 +13,7 @@ from cost_models.quality_xgb import Trees
 __all__ = ["BoostedRatio"]
 
 Float = NDArray[np.float64]
+Single = NDArray[np.float32]
 _TREES = 200
 _SETTINGS = {"max_depth": 3, "eta": 0.08, "colsample_bytree": 0.5, "min_child_weight": 3}
 
@@ -25,7 +26,7 @@ class BoostedRatio:
         self.save = trees.save
 
     @classmethod
-    def fitted(cls, x: Float, y: Float) -> Self:
+    def fitted(cls, x: Single, y: Float) -> Self:
         """Train on columns x (n, f) and log ratios y (n,)."""
         signs = [0] * x.shape[1]
         weights = np.ones(len(y))
@@ -36,7 +37,7 @@ class BoostedRatio:
         """Read `save` back."""
         return cls(Trees.load(folder, members=1))
 
-    def predict(self, x: Float) -> Float:
+    def predict(self, x: Single) -> Float:
         """Return the log ratio, shape (n,)."""
         out: Float = self._trees.predict(x)[0]
         return out

@@ -17,39 +17,29 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cost_models.latency_baselines import FitPredict, baselines_of
-from cost_models.latency_columns import (
-    BlockColumns,
-    Columns,
-    GeneColumns,
-    LayerColumns,
-    RooflineColumns,
-    SizeColumns,
-    is_time,
-)
+from cost_models.latency_bases import Bases
+from cost_models.latency_columns import is_time
 from cost_models.latency_fit import Chosen, Material, choose, combined
 from cost_models.latency_linear import LinearFit
 from cost_models.latency_range import Range
 from cost_models.latency_state import MODEL_FILE, check_belongs, read_folder, write_folder
+from cost_models.latency_transfer import ENOUGH, FEWEST_SHOTS, TransferFit
 from cost_models.latency_trees import BoostedRatio
-from cost_models.quality_features import QualityFeatures
 from cost_models.quality_labels import Labels
 from hwnas.calibration import conformal_quantile, kendall_tau, spearman_rho
+from hwnas.calibration.accuracy import Accuracy
 from hwnas.cost import CostBatch, CostContext, Direction, FitReport
-from hwnas.cost.lowering import lower
 from hwnas.cost.prompts import decoder_runs
-from hwnas.errors import CostError, HwnasError
+from hwnas.device import from_dict
+from hwnas.errors import CostError
 from hwnas.space import Arch, Archs
-
-if TYPE_CHECKING:
-    from cost_models.latency_kernels import KernelTimes
 
 __all__ = ["LatencyXGB"]
 
@@ -57,6 +47,7 @@ Float = NDArray[np.float64]
 LEVEL = 0.9
 OF_TIMES = ("sum of kernels", "roofline by kind")  # bases whose columns add up to a time
 _BEYOND = 2.0  # how much wider, in logarithms, an interval is where the model extrapolates
+_CHUNK = 8192  # archs priced at once: what they need fits a cache
 
 
 class LatencyXGB:
@@ -66,6 +57,7 @@ class LatencyXGB:
         context: space, and where they are known the device and a store of measured kernels.
         prompts: how many prompts a measured time includes.
         only: names of the bases to choose from; all that the context allows by default.
+        sources: predictors of other devices to learn from (`cost_models.latency_transfer`).
 
     Raises:
         CostError: an option makes no sense.
@@ -76,20 +68,27 @@ class LatencyXGB:
     direction: Direction = "min"
     fidelity = "predicted"
 
-    def __init__(self, context: CostContext, *, prompts: int = 1, only: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        context: CostContext,
+        *,
+        prompts: int = 1,
+        only: Sequence[str] = (),
+        sources: Mapping[str, LatencyXGB] | None = None,
+    ) -> None:
         self.prompts = decoder_runs("system", prompts, by=self.name)
+        self.sources = dict(sources or {})
         self._measured_prompts = self.prompts
         self._context = context
         self._only = tuple(only)
-        self._features = QualityFeatures(context.space)
-        self._kernels: KernelTimes | None = None
+        self._bases = Bases(context, prompts=self.prompts, sources=self.sources)
         self.chosen_: Chosen | None = None
         self.range_: Range | None = None
         self.report_: FitReport | None = None
         self.quantile_: float | None = None
         self.digest_ = ""
         self.labels_: Float = np.empty(0)
-        self._prompted: tuple[int, LatencyXGB] | None = None
+        self._prompted: tuple[int, Bases] | None = None
         self.origin_: Path | None = None
 
     @property
@@ -108,7 +107,7 @@ class LatencyXGB:
         Raises:
             CostError: the model has learned from nothing yet.
         """
-        return self._value(Archs.of(self._context.space, archs))
+        return self._priced(Archs.of(self._context.space, archs), flags=False)[0]
 
     def estimate(self, archs: Sequence[Arch]) -> CostBatch:
         """Return milliseconds with an interval, wider where the model extrapolates.
@@ -116,11 +115,7 @@ class LatencyXGB:
         Raises:
             CostError: the model has learned from nothing yet.
         """
-        own = Archs.of(self._context.space, archs)
-        value = self._value(own)
-        beyond = self._fitted_range().beyond(self._sizes(own), self._options(own))
-        if not self._as_measured:
-            beyond = np.ones_like(beyond)
+        value, beyond = self._priced(Archs.of(self._context.space, archs), flags=True)
         version = f"latency-xgb-1 {self.digest_} prompts={self.prompts}"
         if self.quantile_ is None:
             return CostBatch(value, None, None, None, beyond, "predicted", self.unit, version)
@@ -132,13 +127,17 @@ class LatencyXGB:
         """Learn from measured times in ms; replaces what was learned before.
 
         Raises:
-            CostError: fewer than eight different archs, or a time that is not positive.
+            CostError: fewer than eight different archs (five with `sources`), or a time that is
+                not positive.
         """
         y = np.asarray(values, dtype=np.float64)
         if not (np.isfinite(y) & (y > 0)).all():
             raise CostError(f"{self.name}: times must be positive and finite; leave out failures")
         labels = Labels.of(Archs.of(self._context.space, archs), y)
-        chosen = choose(self._material(labels), BoostedRatio.fitted, only=self._only)
+        if self.sources:
+            chosen = self._transferred(labels)
+        else:
+            chosen = choose(self._material(labels), BoostedRatio.fitted, only=self._only)
         self._keep(chosen, labels)
         return self
 
@@ -166,12 +165,13 @@ class LatencyXGB:
 
     def baselines(self) -> dict[str, FitPredict]:
         """Return what to compare with: functions (archs, ms, other archs) -> ms, by name."""
-        return baselines_of(self._context, self._columns, self.prompts)
+        alone = Bases(self._context, prompts=self.prompts) if self.sources else self._bases
+        return baselines_of(self._context, alone.columns, self.prompts)
 
     def total_macs(self, archs: Sequence[Arch]) -> Float | None:
         """Return MACs, shape (n,); None where the space has no layers."""
-        own = Archs.of(self._context.space, archs)
-        return None if self._size_columns is None else self._sizes(own)[:, 0] * 1e9
+        sizes = self._bases.sizes(Archs.of(self._context.space, archs))
+        return sizes[:, 0] * 1e9 if sizes.shape[1] else None
 
     # Saving
 
@@ -183,23 +183,30 @@ class LatencyXGB:
             arrays |= {f"ridge.{n}": a for n, a in chosen.ridge.to_arrays().items()}
         arrays |= {f"range.{n}": a for n, a in self._fitted_range().to_arrays().items()}
         arrays |= {"predicted": chosen.predicted, "labels": self.labels_}
-        if self._kernels is not None:
-            arrays |= {f"kernels.{n}": a for n, a in self._kernels.to_arrays().items()}
+        kernels = None if self.sources else self._bases.kernels
+        if kernels is not None:
+            arrays |= {f"kernels.{n}": a for n, a in kernels.to_arrays().items()}
         device = self._context.device
         content = {
             "name": "latency_xgb", "unit": self.unit, "space": self._context.space.name,
             "device": None if device is None else device.key,
             "fingerprint": None if device is None else device.fingerprint,
             "prompts": self._measured_prompts, "base": chosen.base, "residual": chosen.residual,
-            "columns": list(self._columns[chosen.base].names),
-            "features": list(self._feature_names), "tried": dict(chosen.tried),
+            "columns": list(self._bases.columns[chosen.base].names),
+            "features": list(self._bases.feature_names), "tried": dict(chosen.tried),
+            "sources": {name: source.device_data() for name, source in self.sources.items()},
             "quantile": self.quantile_, "level": LEVEL, "trained_on": self.digest_,
             "report": None if self.report_ is None else self.report_.to_dict(),
         }  # fmt: skip
-        trees = chosen.trees
-        write_folder(
-            folder, content, arrays, trees.save if isinstance(trees, BoostedRatio) else None
-        )
+        parts = {f"source-{i}": s.save for i, s in enumerate(self.sources.values())}
+        if isinstance(chosen.trees, BoostedRatio):
+            parts["trees"] = chosen.trees.save
+        write_folder(folder, content, arrays, parts)
+
+    def device_data(self) -> dict[str, Any] | None:
+        """Return the profile that the model was fitted for, as a device file holds it."""
+        device = self._context.device
+        return None if device is None else device.to_dict()
 
     @classmethod
     def load(cls, folder: Path, context: CostContext, *, prompts: int | None = None) -> Self:
@@ -209,7 +216,7 @@ class LatencyXGB:
             CostError: there is no such model, it was fitted for another space or device, or it
                 cannot say what another number of prompts costs.
         """
-        content, arrays, trees = read_folder(folder)
+        content, arrays, parts = read_folder(folder)
         check_belongs(folder, content, context)
         if prompts not in (None, content["prompts"]) and content["base"] not in OF_TIMES:
             raise CostError(
@@ -217,14 +224,17 @@ class LatencyXGB:
                 f"{content['base']} do not tell what {prompts} cost; ask for {content['prompts']}"
             )
         try:
-            model = cls(context, prompts=content["prompts"])
+            model = cls(
+                context, prompts=content["prompts"], sources=cls._sources(content, parts, context)
+            )
             model.prompts = content["prompts"] if prompts is None else prompts
-            model._restore(content, arrays, trees)
+            model._restore(content, arrays, parts.get("trees"))
         except (KeyError, TypeError, ValueError) as error:
             raise CostError(
                 f"{folder}: the latency predictor cannot be read ({error!r}); calibrate again"
             ) from error
-        own = (list(model._columns[content["base"]].names), list(model._feature_names))
+        bases = model._bases
+        own = (list(bases.columns[content["base"]].names), list(bases.feature_names))
         if (content["columns"], content["features"]) != own:
             raise CostError(
                 f"{folder}: a latency predictor for another version of {context.space.name}: its "
@@ -233,18 +243,31 @@ class LatencyXGB:
         model.origin_ = folder
         return model
 
+    @classmethod
+    def _sources(
+        cls, content: Mapping[str, Any], parts: Mapping[str, Path], context: CostContext
+    ) -> dict[str, LatencyXGB]:
+        """Predictors of other devices that lie in a model's folder."""
+        found = {}
+        for i, (name, data) in enumerate(content["sources"].items()):
+            device = None if data is None else from_dict(data, origin=f"source {name}")
+            own = CostContext(context.space, device)
+            found[name] = LatencyXGB.load(parts[f"source-{i}"], own)
+        return found
+
     def _restore(
         self, content: dict[str, Any], arrays: dict[str, NDArray[Any]], trees: Path | None
     ) -> None:
         if any(name.startswith("kernels.") for name in arrays):
             from cost_models.latency_kernels import KernelTimes
 
-            self._kernels = KernelTimes.of_arrays(_under("kernels.", arrays))
+            kernels = KernelTimes.of_arrays(_under("kernels.", arrays))
+            self._bases = Bases(self._context, prompts=self._measured_prompts, kernels=kernels)
         ridge = _under("ridge.", arrays)
         self.chosen_ = Chosen(
             content["base"],
             content["residual"],
-            self._columns[content["base"]].fitted(_under("base.", arrays)),
+            self._bases.columns[content["base"]].fitted(_under("base.", arrays)),
             LinearFit.of_arrays(ridge) if ridge else None,
             None if trees is None else BoostedRatio.load(trees),
             arrays["predicted"],
@@ -257,85 +280,45 @@ class LatencyXGB:
 
     # What it is made of
 
-    @cached_property
-    def _one_hot(self) -> GeneColumns:
-        return GeneColumns(self._context, log=False)
-
-    @cached_property
-    def _layers(self) -> LayerColumns | None:
-        """Sums over layers; None where the space has none."""
-        space = self._context.space
-        try:
-            lower(space, space.smallest())
-        except HwnasError:
-            return None
-        return LayerColumns(self._context, prompts=self._measured_prompts)
-
-    @cached_property
-    def _columns(self) -> Mapping[str, Columns]:
-        """Every base that space and device allow, in the order of preference."""
-        found: list[Columns] = []
-        if self._layers is not None:
-            if self._context.device is not None:
-                found += self._kernel_columns()
-                found.append(RooflineColumns(self._context, prompts=self._measured_prompts))
-            found.append(self._layers)
-        else:
-            found.append(BlockColumns(self._context))
-        found += [self._one_hot, GeneColumns(self._context, log=True)]
-        return {columns.name: columns for columns in found}
-
-    def _kernel_columns(self) -> list[Columns]:
-        from cost_models.latency_kernels import KernelColumns, KernelTimes
-
-        if self._kernels is None and self._context.store is not None:
-            self._kernels = KernelTimes.fitted(self._context)
-        if self._kernels is None:
-            return []
-        return [KernelColumns(self._context, self._kernels, prompts=self._measured_prompts)]
-
-    @property
-    def _feature_names(self) -> tuple[str, ...]:
-        totals = () if self._layers is None else self._layers.names
-        return (*self._features.names, *totals)
-
-    def _seen_by_trees(self, own: Archs) -> Float:
-        genes = self._features.matrix(own)
-        if self._layers is None:
-            return genes
-        return np.concatenate([genes, self._layers.matrix(own)], axis=1)
-
-    @cached_property
-    def _size_columns(self) -> SizeColumns | None:
-        if self._layers is None:
-            return None
-        return SizeColumns(self._context, prompts=self._measured_prompts)
-
-    def _sizes(self, own: Archs) -> Float:
-        """Total GMACs and MB, (n, 2); no columns where the space has no layers."""
-        columns = self._size_columns
-        return np.zeros((len(own), 0)) if columns is None else columns.matrix(own)
-
-    def _options(self, own: Archs) -> NDArray[np.int16]:
-        """Indexes of the options in the whole space, (n, genes)."""
-        return self._features.in_whole(own).matrix
-
     def _material(self, labels: Labels) -> Material:
-        columns = self._columns
+        columns, own = self._bases.columns, labels.archs
         return Material(
-            tuple(labels.archs.ids),
-            labels.y,
-            {name: c.matrix(labels.archs) for name, c in columns.items()},
-            {name: c.fit for name, c in columns.items()},
-            self._one_hot.matrix(labels.archs),
-            self._seen_by_trees(labels.archs),
-        )
+            tuple(own.ids), labels.y, {name: c.matrix(own) for name, c in columns.items()},
+            {name: c.fit for name, c in columns.items()}, self._bases.one_hot.matrix(own),
+            self._bases.seen_by_trees(own),
+        )  # fmt: skip
+
+    def _transferred(self, labels: Labels) -> Chosen:
+        """Fit on the tables of other devices; labels are too few to choose anything by."""
+        if len(labels) < FEWEST_SHOTS:
+            raise CostError(
+                f"{self.name}: {len(labels)} measured architectures; expected at least "
+                f"{FEWEST_SHOTS} even with other devices to learn from: measure more of them"
+            )
+        ((name, columns),) = self._bases.columns.items()
+        fit = columns.fit(columns.matrix(labels.archs), labels.y)
+        assert isinstance(fit, TransferFit)
+        one = f"{list(self.sources)[fit.single]}, scaled"
+        tried = {one: Accuracy.of(labels.y, fit.alone).mape}
+        if fit.ways:
+            tried[f"{fit.ways} ways in which they differ"] = Accuracy.of(
+                labels.y, fit.left_out
+            ).mape
+        return Chosen(name, "none", fit, None, None, fit.left_out, tried)
 
     def _keep(self, chosen: Chosen, labels: Labels) -> None:
         self.chosen_, self.labels_ = chosen, labels.y
-        counts = [len(gene.options) for gene in self._features.whole.genes]
-        self.range_ = Range.of(self._sizes(labels.archs), self._options(labels.archs), counts)
-        self.quantile_ = conformal_quantile(np.log(labels.y / chosen.predicted), LEVEL)
+        bases = self._bases
+        counts = [len(gene.options) for gene in bases.whole.genes]
+        self.range_ = Range.of(bases.sizes(labels.archs), bases.options(labels.archs), counts)
+        apart = np.log(labels.y / chosen.predicted)
+        if self.sources:
+            self.range_ = self.range_.joined([s._fitted_range() for s in self.sources.values()])
+        if self.sources and len(labels) < ENOUGH:
+            # which source is the right one is itself uncertain then
+            self.quantile_ = _BEYOND * float(np.abs(apart).max())
+        else:
+            self.quantile_ = conformal_quantile(apart, LEVEL)
         digest = hashlib.sha256(labels.archs.matrix.tobytes() + labels.y.tobytes())
         self.digest_ = digest.hexdigest()[:16]
         self.report_ = FitReport(
@@ -345,13 +328,31 @@ class LatencyXGB:
             "folds of them, each by a fit without it",
         )  # fmt: skip
 
-    def _value(self, own: Archs) -> Float:
-        chosen = self._fitted()
-        base = self._columns[chosen.base].matrix(own)
-        genes = base if chosen.ridge is None else self._one_hot.matrix(own)
-        seen = base if chosen.trees is None else self._seen_by_trees(own)
+    def _priced(self, own: Archs, *, flags: bool) -> tuple[Float, NDArray[np.bool_]]:
+        """Return milliseconds and, where asked for, what is extrapolated, both (n,)."""
+        value, beyond = np.empty(len(own)), np.zeros(len(own), np.bool_)
+        for start in range(0, len(own), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            chunk = own if len(own) <= _CHUNK else Archs(own.space, own.matrix[rows])
+            value[rows], beyond[rows] = self._priced_chunk(chunk, flags=flags)
+        return value, beyond
+
+    def _priced_chunk(self, own: Archs, *, flags: bool) -> tuple[Float, NDArray[np.bool_] | bool]:
+        chosen, bases = self._fitted(), self._bases
+        base = bases.columns[chosen.base].matrix(own)
+        genes = base if chosen.ridge is None else bases.one_hot.matrix(own)
+        sums, seen = None, np.empty((len(own), 0), np.float32)
+        if chosen.trees is not None:
+            sums = None if bases.layers is None else bases.layers.matrix(own)
+            seen = bases.seen_by_trees(own, sums)
         value = combined(chosen.fit, chosen.ridge, chosen.trees, base, genes, seen)
-        return value if self._as_measured else value * self._more_prompts(chosen.base, own)
+        if self._as_measured and not flags:
+            return value, False
+        if not self._as_measured:
+            return value * self._more_prompts(chosen.base, own), True
+        beyond = self._fitted_range().beyond(bases.sizes(own, sums), bases.options(own))
+        beyond |= chosen.fit.beyond(base)
+        return value, beyond if chosen.ridge is None else beyond | chosen.ridge.beyond(genes)
 
     @property
     def _as_measured(self) -> bool:
@@ -364,11 +365,10 @@ class LatencyXGB:
         of one number of prompts, so its weight is anything.
         """
         if self._prompted is None or self._prompted[0] != self.prompts:
-            twin = LatencyXGB(self._context, prompts=self.prompts)
-            twin._kernels = self._kernels
-            self._prompted = self.prompts, twin
-        wanted = self._prompted[1]._columns[base].matrix(own)
-        there = self._columns[base]
+            other = Bases(self._context, prompts=self.prompts, kernels=self._bases.kernels)
+            self._prompted = self.prompts, other
+        wanted = self._prompted[1].columns[base].matrix(own)
+        there = self._bases.columns[base]
         times = [i for i, name in enumerate(there.names) if is_time(name)]
         out: Float = wanted[:, times].sum(axis=1) / there.matrix(own)[:, times].sum(axis=1)
         return out

@@ -55,8 +55,8 @@ class Trees:
 
     @classmethod
     def fitted(
-        cls, x: Float, y: Float, weights: Float, signs: Sequence[int], *, members: int = _MEMBERS,
-        trees: int = _TREES, **settings: Any,
+        cls, x: NDArray[np.floating[Any]], y: Float, weights: Float, signs: Sequence[int], *,
+        members: int = _MEMBERS, trees: int = _TREES, **settings: Any,
     ) -> Self:  # fmt: skip
         """Train on columns x (n, f), labels y (n,) and weights (n,), monotone by `signs` (f,).
 
@@ -70,14 +70,13 @@ class Trees:
         own |= settings
         return cls([xgboost.train({**own, "seed": seed}, rows, trees) for seed in range(members)])
 
-    def predict(self, x: Float) -> Float:
+    def predict(self, x: NDArray[np.floating[Any]]) -> Float:
         """Return what each member says, (members, n)."""
-        import xgboost
-
         if not len(x):
             return np.empty((len(self._boosters), 0))
-        rows = xgboost.DMatrix(x, nthread=1)
-        return np.stack([b.predict(rows).astype(np.float64) for b in self._boosters])
+        # what a DMatrix would be filled with, without the copies of one
+        rows = np.ascontiguousarray(x, dtype=np.float32)
+        return np.stack([b.inplace_predict(rows).astype(np.float64) for b in self._boosters])
 
     def save(self, folder: Path) -> None:
         """Write each member as XGBoost's own JSON, which later versions read as well."""

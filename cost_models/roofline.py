@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cost_models.roofline_layers import FACTORS, LayerTimes, Rates
-from hwnas.cost import CostBatch, CostContext, Direction, SlotTables
+from hwnas.cost import CostBatch, CostContext, CostModel, Direction, SlotTables, build, estimate
 from hwnas.cost.prompts import decoder_runs
 from hwnas.errors import CostError
 from hwnas.space import Arch
@@ -80,11 +80,12 @@ class Roofline:
 
 
 class Energy:
-    """Millijoules for one image and `prompts` prompts.
+    """Millijoules for one image and `prompts` prompts (1, or what was measured); an estimate.
 
     Where the profile has published energies of a MAC and of a byte, their sum; else the power
-    limit of the mode times the estimated latency, whose lower end takes the profile's lower power,
-    or a quarter of the limit where it has none.
+    limit of the mode times the latency, whose lower end takes the profile's lower power, or a
+    quarter of the limit where it has none. The latency is the calibrated predictor's where the
+    device has one for the space, else the roofline's.
 
     Raises:
         CostError: no device was given, or its profile knows neither energies nor power.
@@ -96,30 +97,53 @@ class Energy:
     fidelity = "estimated"
     needs = ("device",)
 
-    def __init__(self, context: CostContext, *, prompts: int = 1) -> None:
-        runs = decoder_runs("system", prompts, by=self.name)
+    def __init__(self, context: CostContext, *, prompts: int | None = None) -> None:
+        runs = decoder_runs("system", 1 if prompts is None else prompts, by=self.name)
         device: DeviceProfile = context.require("device", by=self.name)
         if device.energy_basis is None:
             raise CostError(
                 f"cost model {self.name}: the profile {device.key} gives neither power_w nor "
                 "energy; add one of them to its file, or leave this objective out"
             )
+        self._latency: CostModel | None = None
+        if device.energy_basis == "power x time" and device.calibration(context.space.name):
+            self._latency = build("latency", context, prompts=prompts)
+            runs = getattr(self._latency, "prompts", runs)
         self.prompts = runs
         self._version = f"roofline-energy-1 device={device.key} prompts={runs}"
+        self._watts = _watts(device) if self._latency is not None else (0.0, 0.0)
         measure = _operations_mj if device.energy_basis == "per operation" else _power_mj
         self._tables = SlotTables(context, partial(measure, device=device, prompts=runs), width=3)
 
     def evaluate(self, archs: Sequence[Arch]) -> Float:
         """Return millijoules, shape (n,)."""
+        if self._latency is not None:
+            return self._latency.evaluate(archs) * self._watts[1]
         return self._tables.totals(archs, _VALUE)
 
     def estimate(self, archs: Sequence[Arch]) -> CostBatch:
         """Return millijoules with a lower and an upper end."""
+        if self._latency is not None:
+            return self._of_times(estimate(self._latency, archs))
         return _batch(self._tables.totals(archs), self.unit, self._version)
 
     def breakdown(self, arch: Arch) -> dict[str, float]:
-        """Return millijoules by part of the network."""
-        return {part: float(value[_VALUE]) for part, value in self._tables.parts(arch).items()}
+        """Return millijoules by part of the network; its shares are those of the roofline."""
+        parts = {part: float(value[_VALUE]) for part, value in self._tables.parts(arch).items()}
+        total = sum(parts.values())
+        scale = float(self.evaluate([arch])[0]) / total if total else 1.0
+        return {part: value * scale for part, value in parts.items()}
+
+    def _of_times(self, times: CostBatch) -> CostBatch:
+        """Power times predicted latency; power is not known, so that the ends have no level."""
+        low, high = self._watts
+        lo = times.value if times.lo is None else times.lo
+        hi = times.value if times.hi is None else times.hi
+        version = f"{self._version} of {times.model_version}"
+        return CostBatch(
+            times.value * high, lo * low, hi * high, None, times.extrapolating, "estimated",
+            self.unit, version,
+        )  # fmt: skip
 
 
 def _batch(totals: Float, unit: str, version: str) -> CostBatch:
@@ -142,13 +166,18 @@ def _times_ms(table: LayerTable, device: DeviceProfile, prompts: int) -> Float:
 
 def _power_mj(table: LayerTable, device: DeviceProfile, prompts: int) -> Float:
     """Millijoules of each layer by power x time, columns as in `_times_ms`."""
+    low, limit = _watts(device)
+    watts: Float = np.array([limit, low, limit])
+    return _times_ms(table, device, prompts) * watts
+
+
+def _watts(device: DeviceProfile) -> tuple[float, float]:
+    """The lower power and the limit of a mode."""
     power = device.spec.power_w
     if power is None:
         raise CostError(f"the profile {device.key} gives no power_w")
-    limit = power.max.value
-    low = limit * _IDLE_SHARE if power.min is None else power.min.value
-    watts: Float = np.array([limit, low, limit])
-    return _times_ms(table, device, prompts) * watts
+    limit = float(power.max.value)
+    return limit * _IDLE_SHARE if power.min is None else float(power.min.value), limit
 
 
 def _operations_mj(table: LayerTable, device: DeviceProfile, prompts: int) -> Float:

@@ -20,7 +20,8 @@ class CalibrationReport:
         space: Name of the space.
         structure: What the predictor consists of.
         fitted_on: Architectures that the judged fit saw; the saved one is fitted on all.
-        held_out: Others, that judge it; none was picked by a model.
+        held_out: Others, that judge it; none was picked by a model. 0 where each of those fitted
+            on is left out in turn instead.
         accuracy: Predictions of the held-out ones.
         coverage: Share of them inside their interval; None where there is no interval.
         level: Share that the interval is meant to cover.
@@ -76,10 +77,14 @@ class CalibrationReport:
             f"{self.device}, {self.space}: judged on {self.held_out} held-out architectures by a "
             f"fit on {self.fitted_on}; the saved predictor is fitted on all "
             f"{self.fitted_on + self.held_out}"
+            if self.held_out
+            else f"{self.device}, {self.space}: judged on all {self.fitted_on} architectures, each "
+            "by a fit without it"
         ]
         if self.coverage is not None and self.half_width is not None:
             found.append(
-                f"interval: {self.coverage:.0%} of the held-out ones lie in it, "
+                f"interval: {self.coverage:.0%} of the {'held-out' if self.held_out else 'same'} "
+                "ones lie in it, "
                 f"{self.level:.0%} are meant to; +-{self.half_width:.1%} of the value"
             )
         else:

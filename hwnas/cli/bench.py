@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -105,4 +106,30 @@ def _kernels(
     from hwnas.workflows.bench_kernels import KERNELS, bench_kernels
 
     rows = bench_kernels(kernel or KERNELS, rounds=rounds, seconds=seconds)
+    print_json(rows) if json_ else print_table(rows)
+
+
+@app.command("bits")
+def _bits(
+    space: Annotated[str, typer.Option(help="Space whose largest design is timed.")] = "sam-vit-t",
+    device: Annotated[str, typer.Option(help="Profile of this machine.")] = "host",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="GENE=VALUE, as resolution=448; repeatable.")
+    ] = None,
+    shapes: Annotated[int, typer.Option(help="How many products with a weight.")] = 4,
+    prompts: Annotated[int, typer.Option(help="Prompts in the time of the network.")] = 1,
+    seconds: Annotated[float, typer.Option(help="Time for the rounds of one subject.")] = 3.0,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of compiled kernels; default: kept nowhere.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Products, attention and the network at 8, 4 and 2 bits against float32, beside BitOPs."""
+    from hwnas.cli.options import with_recipe_settings
+    from hwnas.workflows.bench_bits import bench_bits
+
+    rows = bench_bits(
+        space, device=device, freeze=with_recipe_settings({}, set_ or ()), shapes=shapes,
+        prompts=prompts, seconds=seconds, cache=cache,
+    )  # fmt: skip
     print_json(rows) if json_ else print_table(rows)

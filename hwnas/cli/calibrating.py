@@ -42,7 +42,22 @@ def _calibrate(
             help="Names of its columns of times: 'lat_{device}_{repeat}', * for anything."
         ),
     ] = None,
+    transfer: Annotated[
+        str | None,
+        typer.Option(
+            help="Learn from other devices too: calibrated ones, other columns of the CSV, or "
+            "folders of predictors, with commas.",
+            metavar="DEVICE,...",
+        ),
+    ] = None,
     prompts: Annotated[int | None, typer.Option(help="Prompts that a time includes.")] = None,
+    hold_out: Annotated[
+        int | None, typer.Option(help="Random subnets that judge; a fifth of all by default.")
+    ] = None,
+    judge_since: Annotated[
+        str | None,
+        typer.Option(help="UTC time: random subnets measured since judge; else a fixed fifth."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of device files and predictors.")] = Path(
         "devices"
     ),
@@ -51,7 +66,9 @@ def _calibrate(
 ) -> None:
     """Fit a latency predictor on measurements, judge it by held-out designs, write it down."""
     from hwnas.cli.progress import progress
+    from hwnas.workflows.calibrate_transfer import split_names
 
+    others = () if transfer is None else split_names(transfer)
     if from_csv is not None:
         if store is not None:
             raise ConfigError("--store and --from-csv exclude each other; give one of them")
@@ -60,7 +77,7 @@ def _calibrate(
         with progress(quiet=quiet or json_) as watch:
             found = calibrate_from_csv(
                 from_csv, space, device=device, time_columns=time_columns, out=out,
-                prompts=1 if prompts is None else prompts, watch=watch,
+                transfer_from=others, prompts=1 if prompts is None else prompts, watch=watch,
             )  # fmt: skip
         reports = {name: c.report for name, c in found.calibrated.items()}
         written = [*found.folders.values(), *found.device_files]
@@ -71,10 +88,13 @@ def _calibrate(
             "--device is missing: name the device that was measured, or a table of times with "
             "--from-csv" if device is None else "--time-columns belongs to --from-csv"
         )  # fmt: skip
-    from hwnas.workflows.calibrate import calibrate
+    from hwnas.workflows.calibrate import HoldOut, calibrate
 
     with progress(quiet=quiet or json_) as watch:
-        done = calibrate(device, space, store=store, prompts=prompts, out=out, watch=watch)
+        done = calibrate(
+            device, space, store=store, prompts=prompts, transfer_from=others,
+            hold_out=HoldOut(hold_out, judge_since), out=out, watch=watch,
+        )  # fmt: skip
     report = done.calibrated.report
     _show({report.device: report}, [done.folder, done.device_file], {}, as_json=json_)
 

@@ -62,6 +62,9 @@ def _measure(
         int, typer.Option(help="Also the subnets that the device's predictor knows least.")
     ] = 0,
     prompts: Annotated[int, typer.Option(help="Prompts in the time of a subnet.")] = 1,
+    again: Annotated[
+        float, typer.Option(help="Share that is measured twice, for the noise floor.")
+    ] = 0.05,
     rpc: Rpc = None,
     tracker: Tracker = None,
     key: Key = None,
@@ -71,6 +74,9 @@ def _measure(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Measure again what has failed before.")
     ] = False,
+    tune: Annotated[
+        int, typer.Option(help="Schedules to try for each kernel first; the fastest is kept.")
+    ] = 0,
     json_: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
@@ -80,11 +86,11 @@ def _measure(
     from hwnas.workflows.measure import Amounts, measure
 
     measuring = make_measuring(rpc=rpc, tracker=tracker, key=key, runner=runner, store=store)
-    amounts = Amounts(samples, subnets, minutes, uncertain, prompts)
+    amounts = Amounts(samples, subnets, minutes, uncertain, prompts, again)
     with progress(quiet=quiet or json_) as watch:
         outcome = measure(
             device, space=space, amounts=amounts, measuring=measuring, seed=seed,
-            retry_failed=retry_failed, watch=watch,
+            retry_failed=retry_failed, tune=tune, watch=watch,
         )  # fmt: skip
     _print(outcome, as_json=json_)
 
@@ -114,11 +120,17 @@ def _list(store: File, json_: Json = False) -> None:
 
 
 @measurements.command("export")
-def _export(store: File, out: Annotated[Path, typer.Option(help="CSV file to write.")]) -> None:
+def _export(
+    store: File,
+    out: Annotated[Path, typer.Option(help="CSV file to write.")],
+    repeats: Annotated[
+        bool, typer.Option("--repeats/--no-repeats", help="Single times beside their statistic.")
+    ] = True,
+) -> None:
     """Write every measurement of a store as CSV."""
     from hwnas.workflows.measurements import export_measurements
 
-    note(f"wrote {export_measurements(store, out)} measurements to {out}")
+    note(f"wrote {export_measurements(store, out, repeats=repeats)} measurements to {out}")
 
 
 @measurements.command("import")

@@ -33,6 +33,8 @@ class SlotTable:
         size = layout.size if self._dense else 1
         self._keys = np.arange(layout.size if self._dense else 0, dtype=np.intp)
         self._values = np.full((width, size), np.nan)
+        self.used = np.zeros(width, np.bool_)
+        """Columns in which a combination that was priced is not 0."""
 
     def lookup(self, index: Indexes) -> tuple[Float, Indexes]:
         """Return the table (width, m) and the column in it of each index, all in range."""
@@ -57,6 +59,7 @@ class SlotTable:
                 for start in range(0, len(missing), _BATCH)
             ]
         )
+        self.used |= (priced != 0.0).any(axis=0)
         if self._dense:
             self._values[:, missing] = priced.T
         else:

@@ -109,9 +109,13 @@ class SlotTables:
         """Gather and reduce, shape (len(columns), n); NaN where a combination is not known."""
         out, found = np.zeros((len(columns), n)), np.empty(n)
         combine = self._combine
+        skips = self._reduce == "sum"
         for table, index in zip(self._tables, indexes, strict=True):
             values, rows = table.lookup(index)
-            for total, column in zip(out, columns, strict=True):
+            for place, (total, column) in enumerate(zip(out, columns, strict=True)):
+                # the first column also tells what is not known yet
+                if place and skips and not table.used[column]:
+                    continue
                 # every row is in range, and "clip" spares numpy the check and a buffer
                 np.take(values[column], rows, out=found, mode="clip")
                 combine(total, found, out=total)

@@ -9,7 +9,8 @@ import platform
 import shutil
 import tempfile
 import weakref
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +23,9 @@ from hwnas.errors import DeviceError
 from hwnas.measure.kernel import Kernel
 from hwnas.measure.kernels import FAMILIES, SCHEDULE_VERSION, Family, Isa, Problem, isa_of
 from hwnas.measure.kernels.gpu import GPU, emit_gpu, schedule_gpu
+from hwnas.measure.kernels.schedule import DEFAULT, Schedule
 from hwnas.measure.numerics import check_result
+from hwnas.measure.tuned import FILE, digest, read_tuned
 
 if TYPE_CHECKING:
     from hwnas.device import DeviceProfile
@@ -76,12 +79,19 @@ class Builder:
     Args:
         device: What to compile for, by its `tvm_target`.
         cache: Folder of the libraries; None: a temporary one, gone with the builder.
+        schedules: How kernels use the vector unit, where not as by default; None: what tuning has
+            written into the cache.
 
     Raises:
         DeviceError: the device names no TVM target, or TVM refuses it.
     """
 
-    def __init__(self, device: DeviceProfile, cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        device: DeviceProfile,
+        cache: Path | None = None,
+        schedules: Mapping[Kernel, Schedule] | None = None,
+    ) -> None:
         self.device = device
         self.target = target_of(device)
         self.on_gpu = self.target.kind.name != "llvm"
@@ -89,6 +99,10 @@ class Builder:
         self.cache = cache or Path(tempfile.mkdtemp(prefix="kernels-"))
         if cache is None:
             weakref.finalize(self, shutil.rmtree, self.cache, ignore_errors=True)
+        if schedules is None:
+            tuned = read_tuned(self.cache / FILE, str(self.target))
+            schedules = {kernel: found.schedule for kernel, found in tuned.items()}
+        self._schedules = schedules
         self._built: dict[Kernel, BuiltKernel] = {}
 
     def build(self, kernel: Kernel) -> BuiltKernel:
@@ -106,6 +120,17 @@ class Builder:
         return _family(kernel).problem(kernel, self.isa, np.random.default_rng(seed))
 
     @property
+    def version(self) -> str:
+        """TVM's version, that of our kernels, and a hash of their tuned schedules if there are any.
+
+        Times of different versions do not compare.
+        """
+        import tvm
+
+        tuned = digest(self._schedules)
+        return f"{tvm.__version__}+schedules{SCHEDULE_VERSION}{f'+tuned{tuned}' if tuned else ''}"
+
+    @property
     def runs_here(self) -> bool:
         """Whether libraries are for the machine that this runs on."""
         return is_this_machine(self.device)
@@ -119,7 +144,7 @@ class Builder:
 
     def _files(self, kernel: Kernel) -> tuple[Path | None, Path | None]:
         """Where the library and the object of a kernel are kept, as far as it has them."""
-        stem = self.cache / f"{kernel.key}-{self._tag}"
+        stem = self.cache / f"{kernel.key}-{self._tag(kernel)}"
         if self.on_gpu:
             return stem.with_name(f"{stem.name}.tar"), None
         library = None if self._linker is None else stem.with_name(f"{stem.name}.so")
@@ -129,12 +154,14 @@ class Builder:
     def _linker(self) -> Any:
         return linker_of(self.target, self.runs_here)
 
-    @cached_property
-    def _tag(self) -> str:
+    def _tag(self, kernel: Kernel) -> str:
         """Short hash of all that a library depends on besides its kernel."""
         import tvm
 
-        parts = [str(self.target), tvm.__version__, SCHEDULE_VERSION]
+        parts: list[object] = [str(self.target), tvm.__version__, SCHEDULE_VERSION]
+        chosen = self._schedules.get(kernel, DEFAULT)
+        if chosen != DEFAULT:
+            parts.append(chosen.to_dict())
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
     def _compile(self, kernel: Kernel, symbol: str, files: tuple[Path | None, Path | None]) -> None:
@@ -143,7 +170,8 @@ class Builder:
 
         family = _family(kernel)
         try:
-            function = emit_gpu(kernel) if self.on_gpu else family.emit(kernel, self.isa)
+            isa = replace(self.isa, schedule=self._schedules.get(kernel, DEFAULT))
+            function = emit_gpu(kernel) if self.on_gpu else family.emit(kernel, isa)
             module = tvm.IRModule({symbol: function.with_attr("global_symbol", symbol)})
             if self.on_gpu:
                 module = schedule_gpu(module, self.target)

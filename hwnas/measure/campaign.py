@@ -20,12 +20,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hwnas.calibration.noise import drift_pct, noise_between, outliers
 from hwnas.errors import DeviceError
-from hwnas.measure import noise
 from hwnas.measure.measurement import Measurement, Subject
 from hwnas.measure.store import MeasurementStore
 
-__all__ = ["Campaign", "CampaignReport", "Item", "Standing", "Timing"]
+__all__ = ["AGAIN_SHARE", "Campaign", "CampaignReport", "Item", "Standing", "Timing"]
 
 AGAIN_SHARE = 0.05
 _AGAIN_LEAST = 3  # pairs below which a noise floor means nothing
@@ -97,17 +97,18 @@ class CampaignReport:
 
     @property
     def noise_floor_pct(self) -> float | None:
-        """See `hwnas.measure.noise`; None without enough pairs to say."""
+        """By how much two measurements differ on average; None without enough pairs to say."""
         if len(self.again) < _AGAIN_LEAST:
             return None
-        return noise.noise_floor_pct(*zip(*self.again, strict=True))
+        found = noise_between(*zip(*self.again, strict=True))
+        return None if found is None else found.mape
 
     @property
     def drift_pct(self) -> float | None:
         """By how much the reference kernel became slower from first to last; None where unknown."""
         if len(self.references) < _AGAIN_LEAST:
             return None
-        return noise.drift_pct(self.references)
+        return drift_pct(self.references)
 
 
 class Campaign:
@@ -255,7 +256,7 @@ class Campaign:
         """What was measured now and is noisy, or next to a reference that was slow."""
         timed = [(i, m) for i, m in self._new if m.reference_ms is not None]
         reference = np.array([m.reference_ms for _, m in timed], np.float64)
-        slow = noise.outliers(reference) & (reference > np.median(reference)) if timed else ()
+        slow = outliers(reference) & (reference > np.median(reference)) if timed else ()
         found = [item for item, m in self._new if m.status == "noisy"]
         found += [item for (item, _), is_slow in zip(timed, slow, strict=True) if is_slow]
         return found[: math.ceil(_DISTURBED_SHARE * len(self._new))]

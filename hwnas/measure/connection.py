@@ -18,7 +18,7 @@ from hwnas.measure.store import MeasurementStore, default_store_path
 if TYPE_CHECKING:
     from hwnas.measure.runners.seam import Runner
 
-__all__ = ["Connected", "check_reachable", "connect", "open_store"]
+__all__ = ["Connected", "check_reachable", "connect", "kernel_cache", "open_store"]
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,14 @@ def connect(measuring: MeasuringConfig, device: DeviceProfile) -> Iterator[Conne
         runner.close()
 
 
-def _runner(measuring: MeasuringConfig, device: DeviceProfile) -> Runner:
+def kernel_cache(measuring: MeasuringConfig, device: DeviceProfile) -> Path:
+    """The folder of compiled kernels and their tuned schedules, beside the store."""
     store = Path(measuring.store or default_store_path(device.id))
-    cache = store.absolute().parent / "kernels"
+    return store.absolute().parent / "kernels"
+
+
+def _runner(measuring: MeasuringConfig, device: DeviceProfile) -> Runner:
+    cache = kernel_cache(measuring, device)
     if measuring.address is not None:
         from hwnas.measure.runners.rpc import RpcRunner
 

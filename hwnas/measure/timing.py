@@ -3,7 +3,7 @@
 On a machine that does other work the mean of some repeats says more about that work than about
 the kernel. So each round runs the subject and a fixed reference; a repeat whose wall time is well
 above its processor time was pre-empted and does not count; and rounds go on until two sessions
-agree. `hwnas.measure.noise` judges whole campaigns.
+agree. `hwnas.calibration.noise` judges whole campaigns.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
-from hwnas.measure.noise import outliers
+from hwnas.calibration.noise import outliers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hwnas.errors import RunError
 
-__all__ = ["append_text", "explained", "replace_text"]
+__all__ = ["append_text", "explained", "replace_bytes", "replace_text"]
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space, or choose another folder with --out",
@@ -44,11 +44,16 @@ def replace_text(path: Path, text: str) -> None:
     Raises:
         RunError: it cannot be written; the old file, if any, is untouched.
     """
+    replace_bytes(path, text.encode("utf-8"))
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """As `replace_text`, for bytes."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with explained("write", path):
         try:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

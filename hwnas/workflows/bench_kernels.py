@@ -7,12 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from hwnas.errors import DeviceError
+from hwnas.device import host_profile
 from hwnas.measure.kernel import Kernel
 
 if TYPE_CHECKING:
     from hwnas.measure.runners.bench import Bench, Ready
-    from hwnas.measure.timing import Sample
 
 __all__ = ["KERNELS", "bench_kernels"]
 
@@ -64,38 +63,16 @@ def bench_kernels(
     Raises:
         DeviceError: a key is no kernel, or TVM, onnxruntime or torch is missing.
     """
+    from hwnas.measure.runners.engines import all_engines
+
     chosen = [Kernel.from_key(key) for key in kernels]
-    engines = _engines(cache)
+    engines = all_engines({**host_profile().to_dict(), "threads": 1}, cache)
     return [_row(kernel, engines, rounds, seconds) for kernel in chosen]
-
-
-def _engines(cache: Path | None) -> dict[str, Bench]:
-    """Open every engine with one thread."""
-    from hwnas.device import host_profile
-
-    device = {**host_profile().to_dict(), "threads": 1}
-    try:
-        import tvm
-
-        from hwnas.measure.runners.onnx_bench import OnnxBench
-        from hwnas.measure.runners.torch_bench import TorchBench
-        from hwnas.measure.runners.tvm_bench import TvmBench
-
-        tvm.get_global_func("runtime.config_threadpool")(1, 1)
-        return {
-            "ours": TvmBench(device, None if cache is None else str(cache)),
-            "onnxruntime": OnnxBench(device),
-            "torch": TorchBench(device, "cpu"),
-        }
-    except ImportError as error:
-        raise DeviceError(
-            f"comparing kernels needs {error.name}, which is not installed: "
-            "pip install 'hwnas[tvm,onnx]' onnxruntime"
-        ) from error
 
 
 def _row(kernel: Kernel, engines: dict[str, Bench], rounds: int, seconds: float) -> Row:
     from hwnas.measure.runners.bench import Unsupported
+    from hwnas.measure.runners.engines import take_turns
 
     with ExitStack() as stack:
         ready: dict[str, Ready] = {}
@@ -104,7 +81,7 @@ def _row(kernel: Kernel, engines: dict[str, Bench], rounds: int, seconds: float)
                 ready[name] = stack.enter_context(engine.ready(kernel))
             except Unsupported:
                 continue
-        best = _take_turns(ready, rounds, seconds)
+        best = take_turns(ready, rounds, seconds)
         libraries = {name: ms for name, ms in best.items() if name != "ours"}
         fastest = min(libraries, key=libraries.__getitem__, default=None)
         ran = ready[fastest].details if fastest else {}
@@ -115,22 +92,3 @@ def _row(kernel: Kernel, engines: dict[str, Bench], rounds: int, seconds: float)
         "best library": fastest,
         "library ran": ", ".join(ran.get("ran") or ran.get("operators") or []),
     }
-
-
-def _ms(sample: Sample) -> float:
-    return sample.wall_ms if sample.cpu_ms is None else sample.cpu_ms
-
-
-def _take_turns(ready: dict[str, Ready], rounds: int, seconds: float) -> dict[str, float]:
-    import time
-
-    best = dict.fromkeys(ready, float("inf"))
-    for each in ready.values():
-        each.timed()  # a first call that does not count
-    end = time.monotonic() + seconds
-    for done in range(rounds):
-        for name, each in ready.items():
-            best[name] = min(best[name], *(_ms(sample) for sample in each.timed()))
-        if done >= 4 and time.monotonic() > end:
-            break
-    return best

@@ -6,24 +6,51 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hwnas.calibration.accuracy import Accuracy
 from hwnas.calibration.noise import noise_between, noise_of_repeats
 from hwnas.device import DeviceProfile, find
-from hwnas.errors import ArchError, DataError
+from hwnas.errors import ArchError, ConfigError, DataError
 from hwnas.measure.measurement import Measurement
 from hwnas.space import Arch, Archs, SearchSpace, load_space
 from hwnas.workflows.calibrate_fit import Calibrated, Labeled, fit_and_judge
+from hwnas.workflows.calibrate_transfer import calibrated_source, transfer
 from hwnas.workflows.calibrate_write import predictor_folder, write_device, write_predictor
 from hwnas.workflows.context import make_context
 from hwnas.workflows.watch import Silent, Watch
 
-__all__ = ["CalibratedDevice", "calibrate", "labels_of_store"]
+__all__ = ["CalibratedDevice", "HoldOut", "calibrate", "labels_of_store", "undisturbed"]
 
+_SLOW_REFERENCE = 1.08  # of the usual time of the reference kernel
+_CLEAN_SHARE = 0.5  # of the rows, below which the disturbed ones are kept as well
+_FEWEST_JUDGES = 5
 _RANDOM = (None, "random")  # how a subnet may have been picked to be held out
+
+
+@dataclass(frozen=True, slots=True)
+class HoldOut:
+    """Which random subnets judge a predictor.
+
+    Attributes:
+        count: So many, always the same ones; a fifth of all subnets if None.
+        since: UTC time, ISO 8601: those first measured then or later, instead. Nothing that was
+            chosen by looking at the others has seen them.
+    """
+
+    count: int | None = None
+    since: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.count is not None and self.since is not None:
+            raise ConfigError(
+                f"--hold-out {self.count} and --judge-since {self.since} exclude each other; give "
+                "one of them"
+            )
 
 
 @dataclass(frozen=True)
@@ -41,6 +68,8 @@ def calibrate(
     *,
     store: Path | Iterable[Measurement] | None = None,
     prompts: int | None = None,
+    transfer_from: Sequence[str] = (),
+    hold_out: HoldOut | None = None,
     out: Path = Path("devices"),
     watch: Watch | None = None,
 ) -> CalibratedDevice:
@@ -51,21 +80,34 @@ def calibrate(
         space: the space of its subnets.
         store: file of measurements, or the measurements; by default the device's own file.
         prompts: the subnets to use are those timed with as many; the most frequent number if None.
+        transfer_from: calibrated devices, or folders of their predictors, to learn from.
+        hold_out: which random subnets judge; a fixed fifth of all if None.
         out: folder of the results.
         watch: told of the progress.
 
     Raises:
-        DataError: the store has too little of this device and space; says what to measure.
+        DataError: the store has too little of this device and space, or other devices say too
+            little of it; says what to measure.
         HwnasError: space, device or store cannot be used.
     """
     profile = find(device) if isinstance(device, str) else device
     loaded = load_space(space)
     rows = _rows(store, profile)
-    labeled, prompts = labels_of_store(rows, profile, loaded, prompts)
-    context = dataclasses.replace(make_context(loaded, device=profile), store=rows)
-    calibrated = fit_and_judge(
-        context, labeled, device=profile.key, prompts=prompts, watch=watch or Silent()
-    )
+    hold_out = hold_out or HoldOut()
+    labeled, prompts = labels_of_store(rows, profile, loaded, prompts, since=hold_out.since)
+    labeled = dataclasses.replace(labeled, hold_out=hold_out.count)
+    kernels, _ = undisturbed([row for row in rows if row.subject == "kernel"])
+    context = dataclasses.replace(make_context(loaded, device=profile), store=tuple(kernels))
+    watch = watch or Silent()
+    if transfer_from:
+        sources = {name: calibrated_source(name, loaded, prompts=prompts) for name in transfer_from}
+        calibrated = transfer(
+            context, labeled, sources, device=profile.key, prompts=prompts, watch=watch
+        )
+    else:
+        calibrated = fit_and_judge(
+            context, labeled, device=profile.key, prompts=prompts, watch=watch
+        )
     folder = predictor_folder(out, profile.id, loaded.name, profile.mode)
     write_predictor(folder, calibrated)
     return CalibratedDevice(
@@ -78,11 +120,14 @@ def labels_of_store(
     profile: DeviceProfile,
     space: SearchSpace,
     prompts: int | None = None,
+    since: str | None = None,
 ) -> tuple[Labeled, int]:
     """Return the measured subnets of a space on a device, and for how many prompts.
 
+    A subnet that was measured several times counts once, with the protocol's statistic of them.
+
     Raises:
-        DataError: there are none.
+        DataError: there are none, or too few to judge by, measured `since` then.
     """
     of_space = [
         row for row in rows
@@ -96,22 +141,87 @@ def labels_of_store(
     if prompts is None and counts:
         prompts = max(sorted(counts), key=lambda n: counts[n])
     good = [row for row in good if int(row.details.get("prompts", 1)) == prompts]
+    good, disturbed = undisturbed(good)
     if not good or prompts is None:
         raise DataError(_nothing(rows, profile, space, counts))
     first = [row for row in good if not row.details.get("again")]
+    known = {row.key for row in first}
     again = [row for row in good if row.details.get("again")]
+    # the second time of what was disturbed at first
+    instead = {row.key: row for row in again if row.key not in known}
+    first += instead.values()
+    again = [row for row in again if row.key in known]
     archs, first = _archs(space, first)
     noise, source = _noise(first, again)
     failed = len(of_space) - sum(counts.values())
     remarks = [f"{failed} measurements of subnets failed and are left out"] if failed else []
+    if disturbed:
+        remarks.append(
+            f"{disturbed} times of subnets were disturbed (sessions that disagree, or a reference "
+            f"beside them more than {_SLOW_REFERENCE - 1:.0%} slower than usual) and are left out"
+        )
     noisy = sum(row.status == "noisy" for row in first)
     if noisy:
         remarks.append(f"{noisy} of {len(first)} times have fewer undisturbed repeats than asked")
     runners = sorted({row.runner for row in first})
     remarks.append(f"measured with {', '.join(runners)}; {prompts} prompts an image")
     held = [row.details.get("picked") in _RANDOM for row in first]
-    ms = np.array([row.value_ms for row in first], dtype=np.float64)
-    return Labeled(archs, ms, np.array(held), noise, source, tuple(remarks)), prompts
+    ms = _summed_up(good, first, profile)
+    judges = None if since is None else _since(first, held, since)
+    return Labeled(archs, ms, np.array(held), noise, source, tuple(remarks), judges), prompts
+
+
+def _summed_up(
+    rows: Sequence[Measurement], first: Sequence[Measurement], profile: DeviceProfile
+) -> NDArray[np.float64]:
+    """The time of each of `first`, from all measurements of it, shape (n,)."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.value_ms is not None:
+            values[row.key].append(row.value_ms)
+    statistic = np.median if profile.protocol.statistic == "median" else np.min
+    return np.array([statistic(values[row.key]) for row in first], dtype=np.float64)
+
+
+def _since(rows: Sequence[Measurement], may: Sequence[bool], since: str) -> NDArray[np.bool_]:
+    """Mark the rows that may be held out and were measured at `since` or later.
+
+    Raises:
+        DataError: `since` is no time, or fewer than five are.
+    """
+    try:
+        start = _utc(since)
+    except ValueError as error:
+        raise DataError(
+            f"--judge-since {since}: {error}; expected a time such as 2026-11-22T08:40"
+        ) from error
+    marked = [ok and _utc(row.measured_at) >= start for row, ok in zip(rows, may, strict=True)]
+    if sum(marked) < _FEWEST_JUDGES or all(marked):
+        raise DataError(
+            f"--judge-since {since}: {sum(marked)} random subnets of {len(rows)} were first "
+            f"measured since; expected at least {_FEWEST_JUDGES}, and some before to fit on"
+        )
+    return np.array(marked)
+
+
+def _utc(text: str) -> datetime:
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def undisturbed(rows: Sequence[Measurement]) -> tuple[list[Measurement], int]:
+    """Leave out what something else disturbed; return the rest, and how many were left out.
+
+    Disturbed are times whose sessions disagree, and those beside which the reference kernel was
+    slower than usual: both are found without looking at the time itself. All are kept where most
+    are disturbed, since nothing is known to be better then.
+    """
+    reference = [row.reference_ms for row in rows if row.reference_ms is not None]
+    most = _SLOW_REFERENCE * float(np.median(reference)) if reference else np.inf
+    clean = [row for row in rows if row.status != "noisy" and (row.reference_ms or 0.0) <= most]
+    if len(clean) < _CLEAN_SHARE * len(rows):
+        return list(rows), 0
+    return clean, len(rows) - len(clean)
 
 
 def _rows(

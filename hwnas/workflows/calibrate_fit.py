@@ -19,7 +19,10 @@ from hwnas.errors import DataError
 from hwnas.space import Archs, SearchSpace
 from hwnas.workflows.watch import Silent, Watch
 
-__all__ = ["Calibrated", "Labeled", "fit_and_judge"]
+__all__ = [
+    "Calibrated", "Labeled", "Predictor", "check_sense", "coverage_of", "fit_and_judge",
+    "fit_report_of", "half_width_of",
+]  # fmt: skip
 
 Float = NDArray[np.float64]
 PREDICTOR = "latency_xgb"
@@ -63,6 +66,8 @@ class Labeled:
         archs: n architectures, the same one perhaps several times.
         ms: Their times, shape (n,).
         held: Which may be held out, shape (n,): those that no model picked.
+        judges: Which are held out, shape (n,), where the user says so.
+        hold_out: How many of `held` are held out, where the user says so; else a fifth of all.
         noise: How well two measurements agree; None where that is not known.
         noise_source: Which were compared, or why none were.
         remarks: What the user should know.
@@ -74,6 +79,8 @@ class Labeled:
     noise: Accuracy | None
     noise_source: str
     remarks: tuple[str, ...] = field(default=())
+    judges: NDArray[np.bool_] | None = None
+    hold_out: int | None = None
 
     def take(self, rows: NDArray[np.bool_]) -> tuple[Archs, Float]:
         """Return the marked rows."""
@@ -99,7 +106,7 @@ def fit_and_judge(
     """Fit on a part, judge by the rest, fit on all.
 
     A fifth of the architectures that no model picked is held out, by the order of their sha256:
-    the same ones, in whatever order they were measured.
+    the same ones, in whatever order they were measured. `labeled.judges` takes their place.
 
     Raises:
         DataError: the times cannot be latencies of these architectures; says why.
@@ -112,7 +119,7 @@ def fit_and_judge(
     sizes = [n for n in _CURVE if n < len(set(fitted_on[0].ids))]
     watch.begin(f"fit {device}", 3 + len(sizes))
     whole = _new(context, prompts).fit(labeled.archs, labeled.ms)
-    _check_sense(whole, labeled)
+    check_sense(whole, labeled)
     watch.advance(1)
     model = _new(context, prompts).fit(*fitted_on)
     batch = model.estimate(judge)
@@ -129,11 +136,11 @@ def fit_and_judge(
     watch.advance(3 + len(sizes))
     report = CalibrationReport(
         device, context.space.name, whole.structure(), len(set(fitted_on[0].ids)),
-        len(set(judge.ids)), Accuracy.of(true, batch.value), _coverage(batch, true),
-        batch.level or 0.9, _half_width(batch), labeled.noise, labeled.noise_source, baselines,
+        len(set(judge.ids)), Accuracy.of(true, batch.value), coverage_of(batch, true),
+        batch.level or 0.9, half_width_of(batch), labeled.noise, labeled.noise_source, baselines,
         curve, whole.tried(), labeled.remarks,
     )  # fmt: skip
-    return Calibrated(whole.judged(_fit_report(report, batch, true)), report)
+    return Calibrated(whole.judged(fit_report_of(report, batch, true)), report)
 
 
 def _new(context: CostContext, prompts: int) -> Any:
@@ -141,7 +148,9 @@ def _new(context: CostContext, prompts: int) -> Any:
 
 
 def _held_out(labeled: Labeled) -> NDArray[np.bool_]:
-    """A fifth of all, taken from the rows that may be held out."""
+    """The rows that judge: those the user chose, else a fifth of all that may be held out."""
+    if labeled.judges is not None:
+        return labeled.judges
     ids = labeled.archs.ids
     free = {i for i, may in zip(ids, labeled.held, strict=True) if may}
     picked = {i for i, may in zip(ids, labeled.held, strict=True) if not may}
@@ -152,8 +161,16 @@ def _held_out(labeled: Labeled) -> NDArray[np.bool_]:
             "judge the predictor by: measure random ones (`hwnas measure --subnets`)"
         )
     share = min(0.5, HELD_OUT * len(free | picked) / len(free))
+    count = _LEAST_HELD
+    if labeled.hold_out is not None:
+        share, count = 0.0, labeled.hold_out
+        if not _LEAST_HELD <= count <= min(len(free), len(free | picked) - _LEAST_HELD):
+            raise DataError(
+                f"--hold-out {count}: expected {_LEAST_HELD} or more, and no more than the "
+                f"{len(free)} of {len(free | picked)} architectures that no model picked"
+            )
     names = sorted(free)
-    marked = hold_out(names, share, at_least=_LEAST_HELD)
+    marked = hold_out(names, share, at_least=count)
     chosen = {name for name, out in zip(names, marked, strict=True) if out}
     return np.array([i in chosen for i in ids], dtype=np.bool_)
 
@@ -163,7 +180,7 @@ def _first(ids: Sequence[str], n: int) -> NDArray[np.bool_]:
     return hold_out(ids, 0.0, at_least=n)
 
 
-def _check_sense(model: Predictor, labeled: Labeled) -> None:
+def check_sense(model: Predictor, labeled: Labeled) -> None:
     """Refuse times that cannot be those of the architectures.
 
     Raises:
@@ -225,17 +242,20 @@ def _unit_problem(y: Float, predicted: Float) -> str | None:
     )
 
 
-def _coverage(batch: CostBatch, true: Float) -> float | None:
+def coverage_of(batch: CostBatch, true: Float) -> float | None:
+    """Share of the true values inside their interval; None where there is no interval."""
     if batch.lo is None or batch.hi is None:
         return None
     return float(((batch.lo <= true) & (true <= batch.hi)).mean())
 
 
-def _half_width(batch: CostBatch) -> float | None:
+def half_width_of(batch: CostBatch) -> float | None:
+    """Half of the median interval over the value; None where there is no interval."""
     return None if batch.hi is None else float(np.median(batch.hi / batch.value - 1.0))
 
 
-def _fit_report(report: CalibrationReport, batch: CostBatch, true: Float) -> FitReport:
+def fit_report_of(report: CalibrationReport, batch: CostBatch, true: Float) -> FitReport:
+    """What a search shows of the predictor."""
     a = report.accuracy
     error = float(np.abs(batch.value - true).mean())
     return FitReport(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from hwnas.calibration.accuracy import Accuracy
 from hwnas.calibration.noise import label_of, noise_between, noise_of_repeats
 from hwnas.calibration.series import broken_repeats, series_problems
+from hwnas.cost import CostContext, CostModel
 from hwnas.device import DeviceProfile
-from hwnas.errors import CostError, DataError
+from hwnas.errors import ConfigError, CostError, DataError
 from hwnas.space import SearchSpace, load_space
 from hwnas.workflows.calibrate_csv import Series, TimesTable, read_times
 from hwnas.workflows.calibrate_fit import Calibrated, Labeled, fit_and_judge
+from hwnas.workflows.calibrate_transfer import calibrated_source, transfer
 from hwnas.workflows.calibrate_write import predictor_folder, write_device, write_predictor
 from hwnas.workflows.context import make_context
 from hwnas.workflows.watch import Silent, Watch
@@ -60,6 +63,7 @@ def calibrate_from_csv(
     *,
     device: str | None = None,
     time_columns: str | None = None,
+    transfer_from: Sequence[str] = (),
     out: Path = Path("devices"),
     prompts: int = 1,
     watch: Watch | None = None,
@@ -73,6 +77,8 @@ def calibrate_from_csv(
             it names. If a profile of that name is found, a device file is written that uses the
             predictor, and the profile's roofline is tried as its structure.
         time_columns: pattern of the columns of times.
+        transfer_from: other series of the file, calibrated devices, or folders of predictors to
+            learn from; the series that are calibrated are the rest.
         out: folder of the results.
         prompts: how many prompts a time includes, where the network has any.
         watch: told of the progress.
@@ -87,12 +93,14 @@ def calibrate_from_csv(
     calibrated: dict[str, Calibrated] = {}
     folders: dict[str, Path] = {}
     files, refused = [], []
-    for name, series in _named(table, device).items():
+    sources = {
+        name: _source(name, table, loaded, prompts=prompts, watch=watch) for name in transfer_from
+    }
+    for name, series in _targets(table, device, sources).items():
         profile = _profile(device)
         context = make_context(loaded, device=profile)
         try:
-            labeled = _labeled(table, series)
-            found = fit_and_judge(context, labeled, device=name, prompts=prompts, watch=watch)
+            found = _learned(context, _labeled(table, series), sources, name, prompts, watch)
         except (DataError, CostError) as error:
             refused.append(Refused(name, str(error)))
             continue
@@ -106,6 +114,52 @@ def calibrate_from_csv(
         reasons = "\n".join(f"  {r.device}: {r.reason}" for r in refused)
         raise DataError(f"{path}: no series of times can be learned from\n{reasons}")
     return FromCsv(calibrated, folders, tuple(files), tuple(refused))
+
+
+def _targets(
+    table: TimesTable, device: str | None, sources: Mapping[str, CostModel]
+) -> dict[str, Series]:
+    """The series to calibrate: those that are not learned from."""
+    found = {n: s for n, s in _named(table, device).items() if n not in sources}
+    if not found:
+        raise ConfigError(
+            f"--transfer {','.join(sources)}: no series of {table.path} is left to calibrate; "
+            "name one that is not among them with --device"
+        )
+    return found
+
+
+def _learned(
+    context: CostContext,
+    labeled: Labeled,
+    sources: Mapping[str, CostModel],
+    name: str,
+    prompts: int,
+    watch: Watch,
+) -> Calibrated:
+    """From the series alone, or with the help of other devices where there are any."""
+    if sources:
+        return transfer(context, labeled, sources, device=name, prompts=prompts, watch=watch)
+    return fit_and_judge(context, labeled, device=name, prompts=prompts, watch=watch)
+
+
+def _source(
+    name: str, table: TimesTable, space: SearchSpace, *, prompts: int, watch: Watch
+) -> CostModel:
+    """A predictor of another series of the file, or of a device that was calibrated before."""
+    series = next((s for s in table.series if s.device == name), None)
+    if series is None:
+        return calibrated_source(name, space, prompts=prompts)
+    context = make_context(space)
+    try:
+        found = fit_and_judge(
+            context, _labeled(table, series), device=name, prompts=prompts, watch=watch
+        )
+    except (DataError, CostError) as error:
+        raise DataError(
+            f"{table.path}: nothing can be learned from {name}: {error}; leave it out of --transfer"
+        ) from error
+    return cast("CostModel", found.predictor)
 
 
 def _named(table: TimesTable, device: str | None) -> dict[str, Series]:

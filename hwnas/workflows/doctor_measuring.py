@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from hwnas.calibration.noise import variation_pct
 from hwnas.device import find
 from hwnas.errors import DeviceError
 from hwnas.measure.kernel import Kernel
 from hwnas.measure.measurement import Measurement
-from hwnas.measure.noise import variation_pct
 from hwnas.measure.runners.local import LocalRunner
 from hwnas.measure.runners.rpc import RpcRunner
 from hwnas.measure.runners.spawned import Limits, SpawnedRunner

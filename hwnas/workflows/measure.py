@@ -15,7 +15,7 @@ from hwnas.cost import CostContext, build, estimate
 from hwnas.cost.lowering import lower
 from hwnas.device import DeviceProfile, find
 from hwnas.errors import ConfigError, Interrupted
-from hwnas.measure.campaign import Campaign, CampaignReport, Item, Standing
+from hwnas.measure.campaign import AGAIN_SHARE, Campaign, CampaignReport, Item, Standing
 from hwnas.measure.choosing import (
     Picked,
     choose_kernels,
@@ -29,6 +29,7 @@ from hwnas.measure.lowering import steps_of
 from hwnas.measure.store import MeasurementStore
 from hwnas.space import Arch, SearchSpace, load_space
 from hwnas.supernet.training.sampling import draw_archs
+from hwnas.workflows.tuning import tune_kernels
 from hwnas.workflows.watch import Silent, Watch
 
 __all__ = ["Amounts", "MeasureOutcome", "Plan", "measure", "plan_campaign"]
@@ -43,7 +44,8 @@ class Amounts:
     """How much to measure; None stands for the default, or for `minutes` to decide.
 
     `samples` counts kernels and `subnets` whole subnets, both with what the store holds already.
-    `uncertain` are further subnets, those that the device's predictor knows least about.
+    `uncertain` are further subnets, those that the device's predictor knows least about. `again` is
+    the share that is measured twice.
     """
 
     samples: int | None = None
@@ -51,6 +53,7 @@ class Amounts:
     minutes: float | None = None
     uncertain: int = 0
     prompts: int = 1
+    again: float = AGAIN_SHARE
 
     def __post_init__(self) -> None:
         counts = {"samples": self.samples, "subnets": self.subnets, "uncertain": self.uncertain}
@@ -60,6 +63,8 @@ class Amounts:
         ]  # fmt: skip
         if self.minutes is not None and not (0 < self.minutes < math.inf):
             problems.append(f"--minutes {self.minutes}: expected more than 0")
+        if not 0 <= self.again <= 1:
+            problems.append(f"--again {self.again}: expected a share from 0 to 1")
         if self.prompts < 1:
             problems.append(f"--prompts {self.prompts}: expected 1 or more")
         if problems:
@@ -108,6 +113,7 @@ def measure(
     measuring: MeasuringConfig | None = None,
     seed: int = 0,
     retry_failed: bool = False,
+    tune: int = 0,
     watch: Watch | None = None,
 ) -> MeasureOutcome:
     """Measure kernels and subnets of a space on a device, into its store.
@@ -122,6 +128,7 @@ def measure(
         measuring: the runner, how the device is reached, and the store.
         seed: draws subnets; equal seeds plan the same.
         retry_failed: measure again what has failed before.
+        tune: schedules to try for each kernel of the plan before anything is measured.
         watch: told about the progress.
 
     Raises:
@@ -135,6 +142,8 @@ def measure(
     found = space if isinstance(space, SearchSpace) else load_space(space)
     watch.begin(f"choosing what to measure of {found.name}", None)
     plan = plan_campaign(found, profile, amounts, seed=seed)
+    if tune:
+        tune_kernels(plan.items, profile, tune, measuring=measuring, watch=watch)
     with open_store(measuring, profile) as store, connect(measuring, profile) as connected:
         report = _run(plan, connected, store, amounts, retry_failed, watch)
         return MeasureOutcome(
@@ -225,7 +234,7 @@ def _run(
     timed = seconds is not None
     watch.begin(
         "measuring, seconds" if timed else "measuring",
-        math.ceil(seconds) if seconds is not None else campaign.total(plan.items),
+        math.ceil(seconds) if seconds is not None else campaign.total(plan.items, amounts.again),
     )
 
     def show(standing: Standing) -> None:
@@ -236,7 +245,7 @@ def _run(
         watch.advance(done, **figures)
 
     try:
-        return campaign.run(plan.items, seconds=seconds, on_sample=show)
+        return campaign.run(plan.items, seconds=seconds, again_share=amounts.again, on_sample=show)
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"interrupted; {campaign.measured} new measurements are in {store.path}; the same "

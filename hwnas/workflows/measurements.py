@@ -24,7 +24,7 @@ def list_measurements(store: str | Path) -> list[dict[str, object]]:
         ]
 
 
-def export_measurements(store: str | Path, out: str | Path) -> int:
+def export_measurements(store: str | Path, out: str | Path, *, repeats: bool = True) -> int:
     """Write a store as CSV; returns the number of rows.
 
     Raises:
@@ -32,7 +32,7 @@ def export_measurements(store: str | Path, out: str | Path) -> int:
         RunError: the file cannot be written.
     """
     with _existing(store) as found:
-        return export_csv(found, Path(out))
+        return export_csv(found, Path(out), repeats=repeats)
 
 
 def import_measurements(store: str | Path, csv: str | Path) -> tuple[int, int]:

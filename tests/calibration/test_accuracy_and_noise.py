@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from hwnas.calibration.accuracy import Accuracy
-from hwnas.calibration.noise import label_of, noise_between, noise_of_repeats, without_outliers
+from hwnas.calibration.noise import (
+    drift_pct,
+    label_of,
+    noise_between,
+    noise_of_repeats,
+    outliers,
+    variation_pct,
+    without_outliers,
+)  # fmt: skip
 from hwnas.calibration.series import broken_repeats, series_problems, shrinking_problem
 from hwnas.errors import ConfigError
 
@@ -102,3 +110,39 @@ def test_a_rate_is_no_time() -> None:
     size = np.random.default_rng(0).uniform(1, 10, 50)
     assert shrinking_problem(size, size, "the MACs") is None
     assert "is it a rate" in str(shrinking_problem(1 / size, size, "the MACs"))
+
+
+def test_the_noise_floor_is_the_mean_relative_difference() -> None:
+    found = noise_between([10, 20], [11, 20])
+    assert found is not None
+    assert found.mape == pytest.approx(5.0)
+    assert noise_between([], []) is None
+
+
+def test_drift_is_what_the_reference_changed_from_first_to_last() -> None:
+    assert drift_pct(np.linspace(0.95, 1.05, 101)) == pytest.approx(10.0)
+    assert drift_pct([2.0, 2.0, 2.0, 2.0]) == 0
+    assert drift_pct([1.0, 9.0]) == 0
+
+
+def test_drift_does_not_follow_a_few_bad_values() -> None:
+    values = np.full(60, 2.0)
+    values[50:55] = 40.0
+    assert abs(drift_pct(values)) < 1
+
+
+def test_drift_of_a_long_series_is_that_of_the_series() -> None:
+    assert drift_pct(np.linspace(1.0, 1.2, 20_000)) == pytest.approx(100 * 0.2 / 1.1, rel=1e-6)
+
+
+def test_outliers_lie_two_interquartile_ranges_outside() -> None:
+    values = list(range(10, 20))  # with one more at each end the quartiles are 11.75 and 17.25
+    assert outliers([*values, 28.2, 0.8]).tolist() == [False] * 12
+    assert outliers([*values, 28.3, 0.7]).tolist() == [False] * 10 + [True, True]
+    assert outliers([5.0] * 9 + [5.1]).tolist() == [False] * 9 + [True]
+    assert outliers([]).size == 0
+
+
+def test_variation_is_relative_to_the_mean() -> None:
+    assert variation_pct([9, 11]) == pytest.approx(100 * np.sqrt(2) / 10)
+    assert variation_pct([4]) == 0

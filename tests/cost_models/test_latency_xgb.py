@@ -125,6 +125,37 @@ def test_what_was_never_measured_is_flagged(blocks: SearchSpace) -> None:
     assert ratio[batch.extrapolating].min() == pytest.approx(2 * ratio[~batch.extrapolating].max())
 
 
+def test_leverage_tells_mixtures_that_no_row_had() -> None:
+    """Two columns that always went together: the hull of each holds what none of them did."""
+    rng = np.random.default_rng(0)
+    a = rng.uniform(1, 2, 60)
+    x = np.stack([a, a + rng.normal(0, 0.01, 60)], axis=1)
+    fit = LinearFit.of(x, x.sum(axis=1) * np.exp(rng.normal(0, 0.01, 60)))
+    assert fit.beyond(np.array([[1.2, 1.8], [1.5, 1.5]])).tolist() == [True, False]
+    fresh = rng.uniform(1, 2, 300)
+    rows = np.stack([fresh, fresh + rng.normal(0, 0.01, 300)], axis=1)
+    assert fit.beyond(rows).mean() < 0.06
+
+
+def test_disturbed_times_count_less() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(1, 2, (80, 3))
+    y = x @ np.array([1.0, 2.0, 3.0]) * np.exp(rng.normal(0, 0.01, 80))
+    y[::8] *= 1.4
+    fit = LinearFit.of(x, y)
+    clean = np.arange(80) % 8 != 0
+    assert Accuracy.of(y[clean], fit.predict(x[clean])).mape < 1.2
+
+
+def test_times_never_weigh_less_than_nothing() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(1, 2, (40, 3))
+    fit = LinearFit.of(x, x @ np.array([2.0, 1.0, -0.3]), prior=np.array([1.0, 1.0, 1.0]))
+    assert (fit.weights >= 0).all()
+    assert fit.weights[2] == 0
+    assert Accuracy.of(x @ np.array([2.0, 1.0, -0.3]), fit.predict(x)).mape < 4
+
+
 def kernel_store(
     space: SearchSpace, device, archs, prompts: int = 1, every: int = 2
 ) -> tuple[list, np.ndarray]:

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwnas.cost import CostContext, build
+from hwnas.cost import CostContext, build, estimate
 from hwnas.cost.lowering import lower
 from hwnas.device import find
-from hwnas.errors import CostError, DataError
+from hwnas.errors import ConfigError, CostError, DataError
 from hwnas.measure.lowering import steps_of
 from hwnas.measure.measurement import Measurement
 from hwnas.measure.store import MeasurementStore
 from hwnas.space import load_space
-from hwnas.workflows.calibrate import calibrate, labels_of_store
+from hwnas.workflows.calibrate import HoldOut, calibrate, labels_of_store, undisturbed
 
 DEVICE, SPACE = "x86-avx512-vnni", "mobile-cnn"
 
@@ -74,6 +74,42 @@ def test_only_random_ones_can_be_held_out_and_twice_measured_ones_give_the_noise
     assert labeled.noise_source == "3 subnets measured twice"
 
 
+def test_a_subnet_measured_twice_counts_once_with_the_statistic_of_the_protocol(rows) -> None:
+    labeled, _ = labels_of_store(rows, find(DEVICE), load_space(SPACE))
+    subnets = [r for r in rows if r.subject == "subnet"]
+    twice = [r.value_ms for r in subnets if r.key == subnets[0].key]
+    assert len(twice) == 2
+    assert find(DEVICE).protocol.statistic == "minimum"
+    assert labeled.ms[0] == min(twice)  # type: ignore[type-var]
+
+
+def test_the_user_says_what_is_held_out(rows, tmp_path: Path) -> None:
+    report = calibrate(
+        DEVICE, SPACE, store=rows, hold_out=HoldOut(count=12), out=tmp_path / "a"
+    ).calibrated.report
+    assert report.held_out == 12
+    late = [
+        replace(r, measured_at="2026-11-22T08:50:00+00:00" if i % 3 == 0 else "2026-11-22T08:00:00")
+        for i, r in enumerate(rows)
+    ]
+    since = HoldOut(since="2026-11-22T08:40")
+    report = calibrate(
+        DEVICE, SPACE, store=late, hold_out=since, out=tmp_path / "b"
+    ).calibrated.report
+    first = [r for r in late if r.subject == "subnet" and not r.details.get("again")]
+    fresh = [r for r in first if "08:50" in r.measured_at and r.details["picked"] == "random"]
+    assert report.held_out == len(fresh) > 5
+    for wrong, message in (
+        (HoldOut(count=46), "no more than the"),
+        (HoldOut(since="2027-01-01"), "0 random subnets"),
+        (HoldOut(since="yesterday"), "expected a time such as"),
+    ):
+        with pytest.raises(DataError, match=message):
+            calibrate(DEVICE, SPACE, store=late, hold_out=wrong, out=tmp_path / "c")
+    with pytest.raises(ConfigError, match="exclude each other"):
+        HoldOut(5, "2026-01-01")
+
+
 def test_a_device_file_is_written_and_used(rows, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = calibrate(DEVICE, SPACE, store=rows)
@@ -92,6 +128,46 @@ def test_a_device_file_is_written_and_used(rows, tmp_path: Path, monkeypatch) ->
     changed = replace(profile, spec=profile.spec.model_copy(update={"processor": "another"}))
     with pytest.raises(CostError, match="calibrate again"):
         build("latency", CostContext(context.space, changed))
+
+
+def test_energy_is_power_times_the_calibrated_latency(rows, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = find(DEVICE)
+    space = load_space(SPACE)
+    archs = space.sample(np.random.default_rng(5), 9)
+    before = build("energy", CostContext(space, plain)).evaluate(archs)
+    calibrate(DEVICE, SPACE, store=rows)
+    context = CostContext(space, find(DEVICE))
+    energy, latency = (estimate(build(name, context), archs) for name in ("energy", "latency"))
+    assert plain.spec.power_w is not None
+    assert energy.value == pytest.approx(latency.value * plain.spec.power_w.max.value)
+    assert not np.allclose(energy.value, before)
+    assert (energy.fidelity, energy.level) == ("estimated", None)
+    assert energy.lo is not None
+    assert latency.lo is not None
+    assert (energy.lo < latency.lo * plain.spec.power_w.max.value).all()
+    parts = build("energy", context).breakdown(archs[0])
+    assert sum(parts.values()) == pytest.approx(energy.value[0])
+
+
+def test_disturbed_times_are_left_out_and_counted(rows) -> None:
+    """Slow beside a slow reference, or sessions that disagree; the second time stands instead."""
+    subnets = [r for r in rows if r.subject == "subnet"]
+    spoiled = [
+        replace(r, reference_ms=1.3 if i == 8 else 1.0, status="noisy" if i == 0 else "ok")
+        for i, r in enumerate(subnets)
+    ]
+    clean, left_out = undisturbed(spoiled)
+    assert left_out == 2
+    assert spoiled[8] not in clean
+    labeled, _ = labels_of_store(spoiled, find(DEVICE), load_space(SPACE))
+    # of the first two rows, which are one subnet, the second is left
+    assert len(labeled.ms) == len({r.key for r in subnets}) - 1
+    assert labeled.noise is not None
+    assert labeled.noise.n == 2
+    assert any("2 times of subnets were disturbed" in remark for remark in labeled.remarks)
+    noisy = [replace(r, status="noisy") for r in subnets]
+    assert undisturbed(noisy) == (noisy, 0)
 
 
 @pytest.mark.slow

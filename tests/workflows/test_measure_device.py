@@ -138,3 +138,22 @@ def test_the_device_as_a_cost_model_is_asked_once_a_design(place: Path) -> None:
     assert first["designs"] == again["designs"]
     column = next(c for c in first["columns"] if c["name"] == "measured")
     assert (column["unit"], column["fidelity"]) == ("ms", "measured")
+
+
+def test_what_the_predictor_knows_least_about_is_measured_next(place: Path) -> None:
+    device = ["--device", "host", "--space", "toy", "--store", "known.sqlite"]
+    run(place, "measure", *device, "--samples", "12", "--subnets", "24")
+    said = run(place, "calibrate", *device)
+    (report,) = said["reports"].values()
+    assert report["fitted_on"] + report["held_out"] <= 24
+    # the file that was just written is the device now, and its predictor has intervals
+    more = ["measure", *device, "--samples", "12", "--subnets", "24", "--uncertain", "4"]
+    found = run(place, *more)
+    with MeasurementStore(place / "known.sqlite") as store:
+        picked = [m for m in store if m.details.get("picked") == "uncertain"]
+    assert found["measured"] == len({m.key for m in picked}) == 4
+    # one that a model picked is learned from, and never judges
+    again = run(place, "calibrate", *device)
+    (after,) = again["reports"].values()
+    assert after["fitted_on"] + after["held_out"] > report["fitted_on"] + report["held_out"]
+    assert run(place, *more)["measured"] <= 4

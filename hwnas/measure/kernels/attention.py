@@ -44,9 +44,9 @@ from hwnas.measure.kernels.tile import (
     Tile,
 )
 
-__all__ = ["ATTENTION", "CROSS_ATTENTION", "pack_table"]
+__all__ = ["ATTENTION", "BLOCK_QUERIES", "CROSS_ATTENTION", "pack_table"]
 
-_BLOCK_ROWS = 24
+BLOCK_QUERIES = 24
 _NEVER = -1e30
 
 
@@ -136,7 +136,7 @@ def _head(
     )
     math.prepare(k, v)
     width = packing.padded(r.keys, isa.lanes)
-    block = min(r.queries, _BLOCK_ROWS)
+    block = min(r.queries, isa.schedule.block or BLOCK_QUERIES)
     scores = t.alloc_buffer((block * width,), "float32")
     query = t.alloc_buffer((block * r.dim,), "float32")
 

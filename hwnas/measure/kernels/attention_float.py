@@ -69,6 +69,7 @@ class FloatProducts:
                 r.dim,
                 lambda i, d: query[(row + i) * r.dim + d],
                 lambda j, d: load(self.keys, ((panel + j) * r.dim + d) * lanes, lanes),
+                self.isa.schedule.unroll,
             )
             for i in range(height):
                 for j in range(vectors):
@@ -92,6 +93,7 @@ class FloatProducts:
                 r.keys,
                 lambda i, j: scores[(row + i) * width + j],
                 lambda p, j: load(self.values, ((panel + p) * r.keys + j) * n, n),
+                self.isa.schedule.unroll,
             )
             for i in range(height):
                 by = ir().bind(broadcast(self.inverse[row + i], n))

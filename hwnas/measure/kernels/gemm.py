@@ -34,7 +34,7 @@ from hwnas.measure.kernels.family import Array, Family, Problem
 from hwnas.measure.kernels.gemm_integer import BLOCK_ROWS, IntegerProduct
 from hwnas.measure.kernels.isa import Isa
 from hwnas.measure.kernels.product import Product, copy_patch, write
-from hwnas.measure.kernels.tile import Tile, cover, float_product
+from hwnas.measure.kernels.tile import Tile, cover, cover_by_depth, float_product
 
 __all__ = ["CONV", "CONV_TRANSPOSE", "LINEAR", "pack"]
 
@@ -104,6 +104,9 @@ def _floating(
         if scale is not None:
             ahead = t.alloc_buffer((_MOST_VECTORS * depth * lanes,), "float32")
 
+        def left(row: Expr, k: Expr) -> Expr:
+            return source[base + row * p.depth + k]
+
         def tile(row: Expr, height: int, panel: Expr, vectors: int) -> None:
             sums = Tile.zeros(height, vectors, lanes, "float32")
 
@@ -112,12 +115,16 @@ def _floating(
                     return load(ahead, (j * depth + k) * lanes, lanes)
                 return _float_at(weight, ((panel + j) * p.depth + k) * lanes, lanes)
 
-            float_product(sums, p.depth, lambda i, k: source[base + (row + i) * p.depth + k], right)
-            for j in range(vectors):
+            unroll = isa.schedule.unroll
+            float_product(sums, p.depth, lambda i, k: left(row + i, k), right, unroll)
+            finish(sums, row, panel)
+
+        def finish(sums: Tile, row: Expr, panel: Expr) -> None:
+            for j in range(sums.vectors):
                 at = (panel + j) * lanes
                 bias = t.bind(load(shift, at, lanes))
                 by = None if scale is None else t.bind(load(scale, at, lanes))
-                for i in range(height):
+                for i in range(sums.rows):
                     value = sums.get(i, j) if by is None else sums.get(i, j) * by
                     sums.put(i, j, value + bias)
             write(p, sums, y, first + row, panel)
@@ -125,9 +132,16 @@ def _floating(
         def widen(panel: Expr, vectors: int) -> None:
             _widen(_plain(isa), weight, kernel.w_bits, depth, (panel, vectors), ahead)
 
+        if isa.schedule.depth and scale is None:
+
+            def weights(panel: Expr, k: Expr) -> Expr:
+                return _float_at(weight, (panel * p.depth + k) * lanes, lanes)
+
+            cover_by_depth(isa, (rows, p.depth, p.panels(lanes)), left, weights, finish)
+            return
         cover(isa, rows, p.panels(lanes), tile, before=widen if scale is not None else None)
 
-    tiles(p.rows, min(p.rows, BLOCK_ROWS), block, parallel=True)
+    tiles(p.rows, min(p.rows, isa.schedule.block or BLOCK_ROWS), block, parallel=True)
 
 
 def _float_at(weight: Buffer, at: Expr, lanes: int) -> Expr:

@@ -80,7 +80,8 @@ class IntegerProduct:
     def emit(self) -> None:
         """Write the loops."""
         self.map = self._quantized_map() if self.p.padding else None
-        tiles(self.p.rows, min(self.p.rows, BLOCK_ROWS), self._block, parallel=True)
+        block = min(self.p.rows, self.isa.schedule.block or BLOCK_ROWS)
+        tiles(self.p.rows, block, self._block, parallel=True)
 
     def _quantized_map(self) -> Buffer:
         """Quantize a map whose patches overlap, each scalar once."""

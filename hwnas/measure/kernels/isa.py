@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from hwnas.measure.kernels.schedule import DEFAULT, Schedule
+
 __all__ = ["PORTABLE", "Dot", "Isa", "isa_of"]
 
 Dot = Literal["vpdpbusd", "sdot", "none"]
@@ -21,6 +23,7 @@ class Isa:
         dot: Instruction that adds four products of bytes to each int32 lane. `vpdpbusd` multiplies
             unsigned by signed bytes, `sdot` signed ones; `none`: widened and multiplied.
         float16: Multiplies float16 vectors.
+        schedule: How the kernel that is being written uses it.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Isa:
     registers: int
     dot: Dot
     float16: bool = False
+    schedule: Schedule = DEFAULT
 
     @property
     def code_offset(self) -> int:

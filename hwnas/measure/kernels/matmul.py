@@ -60,12 +60,13 @@ def emit(kernel: Kernel, isa: Isa) -> Any:
                         inner,
                         lambda i, k: a[left + (row + i) * inner + k],
                         lambda j, k: load(right, first_of(panel + j) + k * step, lanes),
+                        isa.schedule.unroll,
                     )
                     write_rows(sums, columns, out, first + row, panel)
 
                 cover(isa, count, panels, tile)
 
-            tiles(rows, min(rows, _BLOCK_ROWS), block, parallel=False)
+            tiles(rows, min(rows, isa.schedule.block or _BLOCK_ROWS), block, parallel=False)
 
     return function(
         [
@@ -121,7 +122,7 @@ def emit_integer(kernel: Kernel, isa: Isa) -> Any:
                 left = Rows(a, (index * rows + first) * inner, inner)
                 math.multiply(left, count, right, out, first)
 
-            tiles(rows, min(rows, _BLOCK_ROWS), block, parallel=False)
+            tiles(rows, min(rows, isa.schedule.block or _BLOCK_ROWS), block, parallel=False)
 
     return function(
         [

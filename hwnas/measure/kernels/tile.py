@@ -12,6 +12,7 @@ __all__ = [
     "Tile",
     "codes_at",
     "cover",
+    "cover_by_depth",
     "float_product",
     "integer_product",
     "multiply_add",
@@ -51,8 +52,12 @@ def tile_shape(isa: Isa, rows: int, panels: int, packed: int = 0) -> tuple[int, 
 
     `packed` registers more a vector hold bytes that are yet to be unpacked.
 
-    Wide tiles load a weight for many rows; among the fitting ones the least padding wins.
+    Wide tiles load a weight for many rows; among the fitting ones the least padding wins. A
+    schedule may choose otherwise.
     """
+    chosen = isa.schedule
+    if chosen.rows and chosen.vectors:
+        return min(rows, chosen.rows), min(panels, chosen.vectors)
     if rows < 4:
         return rows, min(panels, max(1, (isa.registers - 4) // (rows + 1 + packed)), 8)
     best, cost = (1, 1), float("inf")
@@ -72,15 +77,19 @@ def float_product(
     depth: int,
     left: Callable[[int, Expr], Expr],
     right: Callable[[int, Expr], Expr],
+    unroll: int = 1,
 ) -> None:
     """sums[i, j] += sum over k of left(i, k), a scalar, times right(j, k), a float32 vector."""
     t = ir()
-    with t.serial(0, depth) as k:
+
+    def step(k: Expr) -> None:
         columns = [t.bind(right(j, k)) for j in range(tile.vectors)]
         for i in range(tile.rows):
             scalar = t.bind(broadcast(left(i, k), tile.lanes))
             for j, column in enumerate(columns):
                 tile.put(i, j, tile.get(i, j) + scalar * column)
+
+    _steps(depth, unroll, step)
 
 
 def integer_product(
@@ -96,7 +105,8 @@ def integer_product(
     `right(j, step)` the registers of weights that are unpacked from one step's bytes.
     """
     t = ir()
-    with t.serial(0, steps) as step:
+
+    def one(step: Expr) -> None:
         packed = [right(j, step) for j in range(tile.vectors)]
         for part in range(len(packed[0])):
             columns = [t.bind(weights[part]) for weights in packed]
@@ -104,6 +114,24 @@ def integer_product(
                 codes = t.bind(left(i, step, part))
                 for j, column in enumerate(columns):
                     tile.put(i, j, multiply_add(isa, tile.get(i, j), codes, column))
+
+    _steps(steps, isa.schedule.unroll, one)
+
+
+def _steps(count: int, unroll: int, step: Callable[[Expr], None]) -> None:
+    """Run `step` so often, `unroll` of them written out in a row; the rest follows."""
+    t = ir()
+    if unroll == 1:
+        with t.serial(0, count) as k:
+            step(k)
+        return
+    whole = count // unroll
+    if whole:
+        with t.serial(0, whole) as index:
+            for i in range(unroll):
+                step(index * unroll + i)
+    for k in range(whole * unroll, count):
+        step(k)
 
 
 def cover(
@@ -126,6 +154,62 @@ def cover(
         if before is not None:
             before(panel, v)
         tiles(rows, height, lambda row, h: tile(row, h, panel, v), parallel=False)
+
+    tiles(panels, vectors, group, parallel=False)
+
+
+def cover_by_depth(
+    isa: Isa,
+    size: tuple[int, int, int],
+    left: Callable[[Expr, Expr], Expr],
+    right: Callable[[Expr, Expr], Expr],
+    finish: Callable[[Tile, Expr, Expr], None],
+) -> None:
+    """Cover rows x panels with tiles of a float product whose depth is cut as the schedule says.
+
+    The part of a group of panels that belongs to one cut serves all rows before the next one.
+
+    Args:
+        isa: The vector unit.
+        size: Rows, depth and panels.
+        left: The scalar at (row, depth).
+        right: The vector at (panel, depth).
+        finish: Takes a tile with its first row and its first panel.
+    """
+    t, lanes = ir(), isa.lanes
+    rows, depth, panels = size
+    height, vectors = tile_shape(isa, rows, panels)
+
+    def group(panel: Expr, v: int) -> None:
+        kept = t.alloc_buffer((rows * v * lanes,), "float32")
+        with t.serial(0, rows * v) as i:
+            store(kept, constant(0, "float32", lanes), i * lanes, lanes)
+
+        def taken(row: Expr, h: int) -> Tile:
+            sums = Tile(_local(h * v * lanes, "float32"), h, v, lanes)
+            for i in range(h):
+                for j in range(v):
+                    sums.put(i, j, load(kept, ((row + i) * v + j) * lanes, lanes))
+            return sums
+
+        def part(start: Expr, count: int) -> None:
+            def tile(row: Expr, h: int) -> None:
+                sums = taken(row, h)
+                float_product(
+                    sums,
+                    count,
+                    lambda i, k: left(row + i, start + k),
+                    lambda j, k: right(panel + j, start + k),
+                    isa.schedule.unroll,
+                )
+                for i in range(h):
+                    for j in range(v):
+                        store(kept, sums.get(i, j), ((row + i) * v + j) * lanes, lanes)
+
+            tiles(rows, height, tile, parallel=False)
+
+        tiles(depth, min(depth, isa.schedule.depth or depth), part, parallel=False)
+        tiles(rows, height, lambda row, h: finish(taken(row, h), row, panel), parallel=False)
 
     tiles(panels, vectors, group, parallel=False)
 

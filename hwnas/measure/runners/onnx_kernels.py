@@ -31,6 +31,7 @@ class Graph:
         inputs: Shape of each input.
         outputs: Names of the outputs, one a copy.
         constant_bytes: Of one copy.
+        rng: Draws constants.
     """
 
     inputs: dict[str, tuple[int, ...]]
@@ -38,7 +39,7 @@ class Graph:
     constant_bytes: int = 0
     _nodes: list[Any] = field(default_factory=list)
     _constants: list[Any] = field(default_factory=list)
-    _rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     def node(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Add a node of one output; return the output's name."""
@@ -59,15 +60,19 @@ class Graph:
 
     def normal(self, *shape: int) -> str:
         """Add a random float32 constant."""
-        return self.constant(0.1 * self._rng.standard_normal(shape, np.float32))
+        return self.constant(0.1 * self.rng.standard_normal(shape, np.float32))
 
     def codes(self, shape: tuple[int, ...], axis: int) -> str:
         """Add a random 8-bit weight with a scale for each channel along `axis`, dequantized."""
-        codes = self._rng.integers(-127, 128, shape, dtype=np.int8)
-        scales = self._rng.uniform(1e-3, 2e-3, shape[axis]).astype(np.float32)
+        codes = self.rng.integers(-127, 128, shape, dtype=np.int8)
+        scales = self.rng.uniform(1e-3, 2e-3, shape[axis]).astype(np.float32)
         zeros = np.zeros(shape[axis], np.int8)
         names = [self.constant(value) for value in (codes, scales, zeros)]
         return self.node("DequantizeLinear", *names, axis=axis)
+
+    def integers(self, *values: int) -> str:
+        """Add whole numbers, a shape or axes say."""
+        return self.constant(np.array(values, np.int64))
 
     def quantized(self, x: str) -> str:
         """Round an activation to 8 bits; scales differ, or copies would share the node."""
@@ -170,6 +175,61 @@ def _matmul(kernel: Kernel) -> Written:
     return [(batch, rows, inner), (batch, inner, columns)], write
 
 
+def _attention(kernel: Kernel) -> Written:
+    windows, heads, side, dim = kernel.shape
+    tokens = side * side
+
+    def write(g: Graph, qkv: str) -> str:
+        apart = g.node("Transpose", qkv, perm=[2, 0, 3, 1, 4])
+        q, k, v = (
+            g.node("Gather", apart, g.constant(np.array(i, np.int64)), axis=0) for i in range(3)
+        )
+        q = g.quantized(q) if kernel.dtype == "int8" else q
+        maps = g.node("Reshape", q, g.integers(windows, heads, side, side, dim))
+        added = g.node("Reshape", _relative(g, maps, side, dim),
+                       g.integers(windows, heads, tokens, tokens))  # fmt: skip
+        return g.node("Transpose", _attended(g, kernel, q, k, v, added), perm=[0, 2, 1, 3])
+
+    return [(windows, tokens, 3, heads, dim)], write
+
+
+def _relative(g: Graph, maps: str, side: int, dim: int) -> str:
+    """Products of queries with both position tables, by vertical and horizontal distance."""
+    distance = np.arange(side)[:, None] - np.arange(side)[None, :] + side - 1
+    found = []
+    for axis, swap in ((5, None), (4, [0, 1, 3, 2, 4])):
+        table = 0.1 * g.rng.standard_normal((2 * side - 1, dim), np.float32)
+        turned = maps if swap is None else g.node("Transpose", maps, perm=swap)
+        product = g.node("MatMul", turned, g.constant(table[distance].transpose(0, 2, 1).copy()))
+        back = product if swap is None else g.node("Transpose", product, perm=swap)
+        found.append(g.node("Unsqueeze", back, g.integers(axis)))
+    return g.node("Add", *found)
+
+
+def _attended(g: Graph, kernel: Kernel, q: str, k: str, v: str, added: str | None) -> str:
+    """softmax(q k' / sqrt(d) + added) v; `q` is quantized already where the kernel is integer."""
+
+    def rounded(x: str) -> str:
+        return g.quantized(x) if kernel.dtype == "int8" else x
+
+    turned = rounded(g.node("Transpose", k, perm=[0, 1, 3, 2]))
+    scale = g.constant(np.array(kernel.shape[-1] ** -0.5, np.float32))
+    scores = g.node("Mul", g.node("MatMul", q, turned), scale)
+    scores = scores if added is None else g.node("Add", scores, added)
+    return g.node("MatMul", rounded(g.node("Softmax", scores, axis=-1)), rounded(v))
+
+
+def _cross_attention(kernel: Kernel) -> Written:
+    heads, queries, keys, dim = kernel.shape
+
+    def write(g: Graph, *x: str) -> str:
+        q, k, v = (g.node("Transpose", part, perm=[0, 2, 1, 3]) for part in x)
+        q = g.quantized(q) if kernel.dtype == "int8" else q
+        return g.node("Transpose", _attended(g, kernel, q, k, v, None), perm=[0, 2, 1, 3])
+
+    return [(1, n, heads, dim) for n in (queries, keys, keys)], write
+
+
 def _norm(kernel: Kernel) -> Written:
     rows, channels = kernel.shape
 
@@ -195,6 +255,8 @@ _KINDS: Final[dict[str, Callable[[Kernel], Written]]] = {
     "dwconv": _conv,
     "conv_transpose": _conv_transpose,
     "matmul": _matmul,
+    "attention": _attention,
+    "cross_attention": _cross_attention,
     "norm": _norm,
     "softmax": _plain("Softmax", axis=-1),
     "gelu": _plain("Gelu"),

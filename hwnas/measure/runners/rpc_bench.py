@@ -17,7 +17,6 @@ from hwnas.errors import DeviceError
 from hwnas.measure.builder import Builder, linker_of
 from hwnas.measure.executor import MAIN, Constants, Executor, export
 from hwnas.measure.kernel import Kernel
-from hwnas.measure.kernels import SCHEDULE_VERSION
 from hwnas.measure.numerics import check_result
 from hwnas.measure.program import Program
 from hwnas.measure.runners.bench import ConnectionLost, Ready
@@ -48,11 +47,9 @@ class RpcBench:
     def __init__(
         self, device: Mapping[str, Any], cache: str | None, address: Mapping[str, Any]
     ) -> None:
-        import tvm
-
         profile = from_dict(dict(device))
-        self.version: str = f"{tvm.__version__}+schedules{SCHEDULE_VERSION}"
         self._builder = Builder(profile, None if cache is None else Path(cache))
+        self.version: str = self._builder.version
         self._executor = Executor(self._builder)
         self._cold_bytes = cold_bytes_of(profile)
         self._address = Address(**address)

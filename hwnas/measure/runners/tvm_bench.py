@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from hwnas.device.lookup import from_dict
 from hwnas.measure.builder import Builder
 from hwnas.measure.executor import MAIN, Constants, Executor, link
 from hwnas.measure.kernel import Kernel
-from hwnas.measure.kernels import SCHEDULE_VERSION
+from hwnas.measure.kernels.schedule import Schedule
 from hwnas.measure.program import Program
 from hwnas.measure.runners.bench import Ready
 from hwnas.measure.runners.clocks import refuse_unlocked
@@ -39,8 +40,9 @@ class TvmBench:
         profile = from_dict(dict(device))
         if profile.protocol.clock_policy == "locked":
             refuse_unlocked()
-        self.version: str = f"{tvm.__version__}+schedules{SCHEDULE_VERSION}"
+        self._profile = profile
         self._builder = Builder(profile, None if cache is None else Path(cache))
+        self.version: str = self._builder.version
         self._executor = Executor(self._builder)
         self._on_cpu = self._builder.target.kind.name == "llvm"
         self._device = tvm.device("cpu" if self._on_cpu else self._builder.target.kind.name)
@@ -48,6 +50,18 @@ class TvmBench:
         self._cold_bytes = cold_bytes_of(profile)
         self._cpu_time = profile.threads == 1
         self._reference = self._timed_reference()
+
+    @property
+    def builder(self) -> Builder:
+        return self._builder
+
+    def with_schedules(self, schedules: Mapping[Kernel, Schedule]) -> TvmBench:
+        """The same engine with other schedules, whose kernels are built in a temporary folder."""
+        other = copy.copy(self)
+        other._builder = Builder(self._profile, None, schedules)
+        other._executor = Executor(other._builder)
+        other._constants = Constants(self._device)
+        return other
 
     @contextmanager
     def ready(self, subject: Kernel | Network) -> Iterator[Ready]:

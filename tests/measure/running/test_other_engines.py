@@ -150,6 +150,10 @@ def onnx_bench():
         ("matmul", "fp32", "MatMul"),
         ("dwconv", "fp32", "Conv"),
         ("conv_transpose", "fp32", "ConvTranspose"),
+        ("attention", "fp32", "FusedMatMul"),
+        ("attention", "int8", "MatMulIntegerToFloat x2"),
+        ("cross_attention", "fp32", "Softmax"),
+        ("cross_attention", "int8", "MatMulIntegerToFloat x2"),
     ],
 )
 def test_onnxruntime_names_the_operators_that_it_really_runs(onnx_bench, kind, dtype, operator):
@@ -158,6 +162,28 @@ def test_onnxruntime_names_the_operators_that_it_really_runs(onnx_bench, kind, d
     with onnx_bench.ready(kernel) as ready:
         assert ready.timed()[0].wall_ms > 0
         assert any(op.startswith(operator) for op in ready.details["operators"])
+
+
+def test_onnxruntime_attends_as_our_kernels_do():
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    from hwnas.measure.kernels.attention import reference
+    from hwnas.measure.runners.onnx_kernels import onnx_kernel
+
+    windows, heads, side, dim = shape = SHAPES["attention"]
+    written = onnx_kernel(Kernel("attention", shape, "fp32", 32, 32), 1).serialized()
+    qkv = np.random.default_rng(1).standard_normal((windows, side**2, 3, heads, dim), np.float32)
+    (found,) = onnxruntime.InferenceSession(written).run(None, {"x0": qkv})
+    held = (onnx.numpy_helper.to_array(c) for c in onnx.load_from_string(written).graph.initializer)
+    # (row, channel, key): by rising distance, the first row sees one half and the last the other
+    tables = [
+        np.concatenate((c[0].T[::-1], c[-1].T[::-1][1:]))
+        for c in held
+        if c.shape == (side, dim, side)
+    ]
+    assert len(tables) == 2
+    q, k, v = np.moveaxis(qkv, (2, 3), (0, 2))
+    expected = reference((q, k, v), tables, side, None).transpose(0, 2, 1, 3)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_onnxruntime_refuses_networks_and_what_only_moves_data(onnx_bench):

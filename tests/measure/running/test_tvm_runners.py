@@ -13,6 +13,7 @@ import pytest
 
 from hwnas.device import find
 from hwnas.measure.kernel import Kernel
+from hwnas.measure.kernels import SCHEDULE_VERSION
 from hwnas.measure.lowering import Step
 from hwnas.measure.program import Call, Program
 from hwnas.measure.runners.local import LocalRunner
@@ -115,7 +116,7 @@ def test_local_kernels_and_networks(cache):
     with LocalRunner(find("host"), cache, limits=LIMITS) as runner:
         kernel = runner.time(NORM)
         assert kernel.value_ms is not None, kernel.message
-        assert kernel.runner == f"tvm {tvm.__version__}"
+        assert kernel.runner == f"tvm {tvm.__version__}+schedules{SCHEDULE_VERSION}"
         assert kernel.reference_ms > 0
         assert kernel.details["copies"] > 1
         image, prompt = Step(NORM, ("a",), "g", False), Step(RELU, ("b",), "g", True)
@@ -177,7 +178,7 @@ def test_rpc_survives_a_server_that_is_killed_and_restarted(cache, places):
     with runner:
         before = runner.time(NORM)
         assert before.value_ms is not None, before.message
-        assert before.runner == f"tvm-rpc {tvm.__version__}"
+        assert before.runner == f"tvm-rpc {tvm.__version__}+schedules{SCHEDULE_VERSION}"
         assert before.details["address"] == f"127.0.0.1:{server.port}"
 
         def restart():

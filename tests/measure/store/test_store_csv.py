@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,19 @@ def test_there_and_back_is_equal_and_known_rows_are_not_added_twice(tmp_path: Pa
         assert import_csv(store, tmp_path / "sub" / "a.csv") == (2, 1)
         assert import_csv(store, tmp_path / "sub" / "a.csv") == (0, 3)
         assert len(store) == 3
+
+
+def test_without_repeats_and_compressed(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    assert export_csv([GOOD, FAILED], path, repeats=False) == 2
+    assert path.read_bytes()[:2] == b"\x1f\x8b"
+    good, failed = read_csv(path)
+    assert GOOD.repeats_ms
+    assert good == replace(GOOD, repeats_ms=())
+    assert failed.status == "failed"
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(DeviceError, match="cannot be read as measurements"):
+        read_csv(path)
 
 
 def test_six_columns_by_hand_are_enough(tmp_path: Path) -> None:
