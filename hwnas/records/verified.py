@@ -17,6 +17,7 @@ __all__ = ["Verification", "VerifiedDesign", "read_verified", "write_verified"]
 _FILE, _TABLE = "verified.json", "verified.csv"
 
 _PERCENT = 100.0
+_SLOW = 1.05  # of the reference kernel's usual time; it repeats within 3 % on an idle machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,9 @@ class VerifiedDesign:
         status: Of the measurement.
         message: Why it failed or is noisy; empty if neither.
         broken: The limits that the measured value breaks, as `latency<=20`.
+        slowdown: Time of the reference kernel beside it over what is usual on the device: far
+            above 1, the device was slower than when the predictor's times were taken. None where
+            nothing is known to compare with.
     """
 
     arch_id: str
@@ -42,6 +46,7 @@ class VerifiedDesign:
     status: Literal["ok", "noisy", "failed"] = "ok"
     message: str = ""
     broken: tuple[str, ...] = ()
+    slowdown: float | None = None
 
     @property
     def difference_pct(self) -> float | None:
@@ -100,6 +105,13 @@ class Verification:
             for d in self.designs
             if d.measured is None
         ]
+        slow = [d.slowdown for d in self.measured if d.slowdown and d.slowdown > _SLOW]
+        if slow:
+            found.append(
+                f"Beside {len(slow)} of them the reference kernel, always the same, took up to "
+                f"{100 * (max(slow) - 1):.0f} % longer than usual: the device was slower than "
+                "when the predictor's times were taken. Verify again with nothing else on it."
+            )
         if len(self.designs) < self.wanted:
             found.append(f"{len(self.designs)} of {self.wanted} designs are measured so far.")
         return tuple(found)

@@ -13,6 +13,7 @@ from hwnas.measure.campaign import Campaign
 from hwnas.measure.connection import Connected, check_reachable, connect, open_store
 from hwnas.measure.items import network_item
 from hwnas.measure.measurement import Measurement
+from hwnas.measure.store import MeasurementStore
 from hwnas.records import RunFolder, Verification, VerifiedDesign
 from hwnas.records.verified import read_verified, write_verified
 from hwnas.search import Design, Limit, Objective, ParetoFront
@@ -55,6 +56,7 @@ def verify(
     with open_store(measuring, device) as store, connect(measuring, device) as connected:
         campaign = Campaign(connected.runner, connected.label, store, fresh=True)
         known = _known(folder, connected, column.name, prompts)
+        usual = _usual_reference(store, connected)
         done: list[VerifiedDesign] = []
         for number, design in enumerate(chosen, start=1):
             found = known.get(design.id)
@@ -63,7 +65,7 @@ def verify(
                     live.space, device, design.arch, prompts=prompts, picked="verify"
                 )
                 measured = campaign.measure(item)
-                found = _compared(design, column.name, measured, live.problem.limits)
+                found = _compared(design, column.name, measured, live.problem.limits, usual=usual)
             done.append(found)
             verification = Verification(
                 cost=column.name, unit=column.unit, fidelity=_fidelity(front, column.name),
@@ -103,8 +105,20 @@ def _farthest(scaled: NDArray[np.float64], taken: Sequence[int]) -> int:
     return int(apart.argmax())
 
 
+def _usual_reference(store: MeasurementStore, connected: Connected) -> float | None:
+    """Milliseconds of the reference kernel in all measurements so far; None without any."""
+    rows = store.rows(fingerprint=connected.runner.fingerprint, runner=connected.label)
+    times = [row.reference_ms for row in rows if row.reference_ms is not None]
+    return float(np.median(times)) if times else None
+
+
 def _compared(
-    design: Design, name: str, measured: Measurement, limits: Sequence[Limit]
+    design: Design,
+    name: str,
+    measured: Measurement,
+    limits: Sequence[Limit],
+    *,
+    usual: float | None,
 ) -> VerifiedDesign:
     lo, hi = design.intervals.get(name, (None, None))
     value = measured.value_ms
@@ -116,6 +130,8 @@ def _compared(
     return VerifiedDesign(
         arch_id=design.id, predicted=design.values[name], lo=lo, hi=hi, measured=value,
         status=measured.status, message=measured.message, broken=broken,
+        slowdown=None if not usual or measured.reference_ms is None
+        else measured.reference_ms / usual,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,13 @@ def test_files_of_a_run(tmp_path: Path) -> None:
         write_verified(folder, FOUND)
         assert read_verified(folder) == FOUND
         assert (folder.path / "verified.csv").read_text() == FOUND.to_csv()
+
+
+def test_a_device_that_is_slower_than_it_was_is_said_so() -> None:
+    slow = replace(FOUND, designs=tuple(replace(d, slowdown=1.26) for d in FOUND.designs))
+    (said,) = [s for s in slow.sentences() if "reference kernel" in s]
+    assert f"Beside {len(slow.measured)} of them" in said
+    assert "26 % longer than usual" in said
+    steady = replace(FOUND, designs=tuple(replace(d, slowdown=1.02) for d in FOUND.designs))
+    assert not any("reference kernel" in s for s in steady.sentences())
+    assert type(slow).from_json(slow.to_json()) == slow
