@@ -43,7 +43,6 @@ class TorchBench:
             refuse_unlocked()
         self.version: str = torch.__version__
         torch.set_num_threads(profile.threads or 1)
-        torch.set_grad_enabled(False)
         self._where, self._cuda = torch_device, torch_device == "cuda"
         self._activation = torch.float16 if self._cuda else torch.float32
         self._cold_bytes = cold_bytes_of(profile)
