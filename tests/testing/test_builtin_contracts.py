@@ -15,8 +15,8 @@ from hwnas.testing.workplace import Workplace
 
 DEVICE = "jetson-orin"
 OWN_SPACE = "sam-vit-t"
-# Read at collection: other tests register plug-ins of their own. `measured` needs its device at hand;
-# tests/cost_models/test_measured.py runs the kit on this machine.
+# Read at collection: other tests register plug-ins of their own. `measured` needs its device at
+# hand; tests/cost_models/test_measured.py runs the kit on this machine.
 COSTS = [name for name in cost_models.names() if name != "measured"]
 OTHER_SPACES = [name for name in search_spaces.names() if name != OWN_SPACE]
 
