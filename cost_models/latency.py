@@ -6,7 +6,6 @@ share of cases, or `estimated` with one that rests on judgement.
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from cost_models.latency_xgb import LatencyXGB
@@ -16,8 +15,6 @@ from hwnas.device import DeviceProfile
 from hwnas.errors import CostError
 
 __all__ = ["Latency", "latency"]
-
-logger = logging.getLogger(__name__)
 
 
 class Latency:

@@ -19,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cost_models.latency_linear import least_of
 from cost_models.quality_features import QualityFeatures
 from hwnas.calibration import hold_out
 from hwnas.space import SearchSpace
@@ -31,7 +32,6 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)|^\d+(?=\.)")
 _PENALTY = 1e-4  # mean squared relative error that a parameter is worth, 1 away from its mean
 _STEPS = 40
 _PARTS = 4  # folds of the left-out predictions
-_LEAST_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class BlockFit:
     def of(cls, x: Float, y: Float, layout: BlockLayout) -> Self:
         """Fit option indexes x (n, genes), -1 where absent, to times y (n,)."""
         index = x.astype(np.int64)
-        least = _LEAST_SHARE * float(y.min())
+        least = least_of(y)
         left_out = np.empty(len(y))
         fold = sum((~hold_out([str(i) for i in range(len(y))], k / _PARTS)).astype(int)
                    for k in range(1, _PARTS))  # fmt: skip

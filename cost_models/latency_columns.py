@@ -6,6 +6,7 @@ genes belong to the whole space, so that an arch of a restricted space has the s
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -64,15 +65,15 @@ class Columns(Protocol):
         ...
 
 
-class LinearColumns:
+class LinearColumns(ABC):
     """Columns that are regressed on linearly, from weights that are known before (`prior`)."""
 
     prior: Float
     log = False
 
+    @abstractmethod
     def matrix(self, archs: Sequence[Arch]) -> Float:
         """Return the columns, shape (n, p)."""
-        raise NotImplementedError
 
     def fit(self, x: Float, y: Float) -> LinearFit:
         """Fit columns x (n, p) to milliseconds y (n,)."""

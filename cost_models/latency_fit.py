@@ -22,7 +22,7 @@ from hwnas.calibration import hold_out
 from hwnas.calibration.accuracy import Accuracy
 from hwnas.errors import CostError
 
-__all__ = ["FEWEST", "Boosted", "Chosen", "Material", "choose", "folds_of"]
+__all__ = ["FEWEST", "Boosted", "Chosen", "Material", "choose", "combined"]
 
 Float = NDArray[np.float64]
 Single = NDArray[np.float32]
@@ -30,7 +30,7 @@ FEWEST = 8
 _FOLDS = 8
 _GAIN = 0.97  # a residual must bring the error below this share of what it was
 _TRIED = 2  # bases that residuals are tried on
-RESIDUALS = ("none", "ridge on genes", "boosted trees")
+_RIDGE, _TREES = "ridge on genes", "boosted trees"
 
 
 class Base(Protocol):
@@ -98,7 +98,7 @@ class Chosen:
 
     Attributes:
         base: Name of the base.
-        residual: One of `RESIDUALS`.
+        residual: none, ridge on genes, or boosted trees.
         fit: The fit on the base's columns.
         ridge: Factors of genes, where the residual is a ridge.
         trees: Trees, where it is boosted.
@@ -115,20 +115,13 @@ class Chosen:
     tried: Mapping[str, float]
 
 
-def choose(
-    material: Material,
-    train: Train,
-    *,
-    only: Sequence[str] = (),
-    residuals: Sequence[str] = RESIDUALS,
-) -> Chosen:
+def choose(material: Material, train: Train, *, only: Sequence[str] = ()) -> Chosen:
     """Fit what cross-validation finds best.
 
     Args:
         material: labels and columns.
         train: fits trees to columns (n, f) and log ratios (n,).
         only: bases to try; all by default.
-        residuals: residuals to try.
 
     Raises:
         CostError: fewer than eight architectures.
@@ -139,19 +132,16 @@ def choose(
             f"latency: {different} measured architectures; expected at least {FEWEST} to learn "
             "from: measure more of them"
         )
-    folds = folds_of(material.ids)
+    folds = _folds(material.ids)
     names = [name for name in material.bases if not only or name in only]
-    plain = {name: _crossed(material, folds, name, "none", train) for name in names}
-    errors = {(name, "none"): _error(material.y, p) for name, p in plain.items()}
-    crossed = {(name, "none"): p for name, p in plain.items()}
+    crossed = {(name, "none"): _crossed(material, folds, name, "none", train) for name in names}
+    errors = {key: _error(material.y, p) for key, p in crossed.items()}
     ranked = sorted(names, key=lambda name: errors[name, "none"])
     least = errors[ranked[0], "none"]
     # where two do equally well, the one that says more of why
     best = next((n, "none") for n in names if _GAIN * errors[n, "none"] <= least)
     for name in dict.fromkeys([best[0], *ranked[:_TRIED]]):
-        for residual in residuals:
-            if residual == "none":
-                continue
+        for residual in (_RIDGE, _TREES):
             crossed[name, residual] = _crossed(material, folds, name, residual, train)
             errors[name, residual] = _error(material.y, crossed[name, residual])
             if errors[name, residual] < _GAIN * errors[best]:
@@ -161,7 +151,7 @@ def choose(
     return Chosen(*best, fit, ridge, trees, crossed[best], tried)
 
 
-def folds_of(ids: Sequence[str]) -> NDArray[np.int64]:
+def _folds(ids: Sequence[str]) -> NDArray[np.int64]:
     """Return the fold of each row (n,), by the order of the ids' sha256; equal ids share one."""
     fold = np.zeros(len(ids), np.int64)
     count = min(_FOLDS, len(set(ids)))
@@ -189,9 +179,9 @@ def _fitted(
     fit = material.fits[base](material.bases[base], material.y)
     # what the base says of a row that it was not fitted on: in-sample residuals are too small
     left = material.y / fit.left_out
-    if residual == "ridge on genes":
+    if residual == _RIDGE:
         return fit, LinearFit.of(material.genes, left, log=True), None
-    if residual == "boosted trees":
+    if residual == _TREES:
         return fit, None, train(with_base(material.trees, fit.left_out), np.log(left))
     return fit, None, None
 

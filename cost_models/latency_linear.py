@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LinearFit"]
+__all__ = ["LinearFit", "least_of"]
 
 Float = NDArray[np.float64]
 _PENALTIES = np.logspace(-4, 4, 17)
@@ -76,7 +76,7 @@ class LinearFit:
             if not negative.any() and np.abs(trusted - trust).max() < _SETTLED:
                 break
             used, trust = used & ~negative, trusted
-        least = _LEAST_SHARE * float(y.min())
+        least = least_of(y)
         plain = (x - found.center) / found.scale
         spread = _spread(plain, found.penalty)
         own = np.minimum(((plain @ spread) ** 2).sum(axis=1), 1.0 - 1e-9)
@@ -152,6 +152,11 @@ class _Solved:
             prior + weights, constant, center, scale, float(penalties[best]),
             np.exp(left_out) if log else left_out,
         )  # fmt: skip
+
+
+def least_of(y: Float) -> float:
+    """The least that a fit on times y (n,) may say."""
+    return _LEAST_SHARE * float(y.min())
 
 
 def _trust(y: Float, left_out: Float) -> Float:

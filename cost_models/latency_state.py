@@ -25,7 +25,7 @@ from hwnas.cost import CostContext
 from hwnas.errors import CostError
 from hwnas.records.files import explained, replace_text
 
-__all__ = ["MODEL_FILE", "check_belongs", "read_folder", "write_folder"]
+__all__ = ["MODEL_FILE", "check_belongs", "nested", "read_folder", "under", "write_folder"]
 
 Arrays = dict[str, NDArray[Any]]
 MODEL_FILE = "model.json"
@@ -102,6 +102,17 @@ def check_belongs(folder: Path, content: Mapping[str, Any], context: CostContext
             f"{folder}: a latency predictor of {own}; the device is {device.fingerprint}: a "
             "latency belongs to processor, runtime, threads and power mode, so calibrate again"
         )
+
+
+def nested(name: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Put `name.` before each name, so that the arrays of several parts go into one file."""
+    return {f"{name}.{own}": array for own, array in arrays.items()}
+
+
+def under(name: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+    """Return those that `nested` put there, by their own names."""
+    start = f"{name}."
+    return {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
 
 
 def _keep(folder: Path, stem: str, suffix: str, data: bytes) -> str:

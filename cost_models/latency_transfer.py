@@ -23,7 +23,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cost_models.latency_linear import LinearFit
+from cost_models.latency_linear import LinearFit, least_of
+from cost_models.latency_state import nested, under
 
 __all__ = ["ENOUGH", "FEWEST_SHOTS", "SourceTables", "TransferFit"]
 
@@ -34,7 +35,6 @@ _MOST_WAYS = 6
 _A_WAY = 4  # measurements
 _ALONE = 60  # labels up to which each is left out alone
 _PARTS = 20
-_LEAST_SHARE = 0.25  # of the smallest label
 _RESIDUAL_PENALTIES = np.logspace(-1, 4, 11)
 
 
@@ -108,7 +108,7 @@ class TransferFit:
     ) -> Self:  # fmt: skip
         count = len(sources.typical)
         tables, genes = x[:, :count], x[:, count:]
-        least = _LEAST_SHARE * float(y.min())
+        least = least_of(y)
         none = np.empty(0)
         left_out, alone = none if left_out is None else left_out, none if alone is None else alone
         single = int(np.argmax(correlations(tables, y)))
@@ -140,24 +140,18 @@ class TransferFit:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays that `of_arrays` reads back."""
         out = {name: np.asarray(getattr(self, name)) for name in _PLAIN}
-        for name in ("typical", "center", "ways"):
-            out[f"sources.{name}"] = getattr(self.sources, name)
+        out |= nested("sources", self.sources.__dict__)
         for name in ("scores", "residual"):
             part: LinearFit | None = getattr(self, name)
-            out |= {} if part is None else {f"{name}.{n}": a for n, a in part.to_arrays().items()}
+            out |= {} if part is None else nested(name, part.to_arrays())
         return out
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Read `to_arrays` back."""
-
-        def under(name: str) -> dict[str, NDArray[Any]]:
-            start = f"{name}."
-            return {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
-
-        scores, residual = under("scores"), under("residual")
+        scores, residual = under("scores", arrays), under("residual", arrays)
         return cls(
-            SourceTables(**under("sources")), int(arrays["ways"]), int(arrays["single"]),
+            SourceTables(**under("sources", arrays)), int(arrays["ways"]), int(arrays["single"]),
             arrays["line"], LinearFit.of_arrays(scores) if scores else None,
             LinearFit.of_arrays(residual) if residual else None, float(arrays["least"]),
             arrays["left_out"], arrays["alone"],

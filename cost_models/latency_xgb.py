@@ -29,7 +29,14 @@ from cost_models.latency_columns import is_time
 from cost_models.latency_fit import Chosen, Material, choose, combined
 from cost_models.latency_linear import LinearFit
 from cost_models.latency_range import Range
-from cost_models.latency_state import MODEL_FILE, check_belongs, read_folder, write_folder
+from cost_models.latency_state import (
+    MODEL_FILE,
+    check_belongs,
+    nested,
+    read_folder,
+    under,
+    write_folder,
+)
 from cost_models.latency_transfer import ENOUGH, FEWEST_SHOTS, TransferFit
 from cost_models.latency_trees import BoostedRatio
 from cost_models.quality_labels import Labels
@@ -178,14 +185,14 @@ class LatencyXGB:
     def save(self, folder: Path) -> None:
         """Write the model; see `cost_models.latency_state` for the files."""
         chosen = self._fitted()
-        arrays = {f"base.{n}": a for n, a in chosen.fit.to_arrays().items()}
+        arrays = nested("base", chosen.fit.to_arrays())
         if chosen.ridge is not None:
-            arrays |= {f"ridge.{n}": a for n, a in chosen.ridge.to_arrays().items()}
-        arrays |= {f"range.{n}": a for n, a in self._fitted_range().to_arrays().items()}
+            arrays |= nested("ridge", chosen.ridge.to_arrays())
+        arrays |= nested("range", self._fitted_range().to_arrays())
         arrays |= {"predicted": chosen.predicted, "labels": self.labels_}
         kernels = None if self.sources else self._bases.kernels
         if kernels is not None:
-            arrays |= {f"kernels.{n}": a for n, a in kernels.to_arrays().items()}
+            arrays |= nested("kernels", kernels.to_arrays())
         device = self._context.device
         content = {
             "name": "latency_xgb", "unit": self.unit, "space": self._context.space.name,
@@ -258,23 +265,24 @@ class LatencyXGB:
     def _restore(
         self, content: dict[str, Any], arrays: dict[str, NDArray[Any]], trees: Path | None
     ) -> None:
-        if any(name.startswith("kernels.") for name in arrays):
+        times = under("kernels", arrays)
+        if times:
             from cost_models.latency_kernels import KernelTimes
 
-            kernels = KernelTimes.of_arrays(_under("kernels.", arrays))
+            kernels = KernelTimes.of_arrays(times)
             self._bases = Bases(self._context, prompts=self._measured_prompts, kernels=kernels)
-        ridge = _under("ridge.", arrays)
+        ridge = under("ridge", arrays)
         self.chosen_ = Chosen(
             content["base"],
             content["residual"],
-            self._bases.columns[content["base"]].fitted(_under("base.", arrays)),
+            self._bases.columns[content["base"]].fitted(under("base", arrays)),
             LinearFit.of_arrays(ridge) if ridge else None,
             None if trees is None else BoostedRatio.load(trees),
             arrays["predicted"],
             content["tried"],
         )
         self.labels_ = arrays["labels"]
-        self.range_ = Range.of_arrays(_under("range.", arrays))
+        self.range_ = Range.of_arrays(under("range", arrays))
         self.quantile_, self.digest_ = content["quantile"], content["trained_on"]
         self.report_ = None if content["report"] is None else FitReport(**content["report"])
 
@@ -385,7 +393,3 @@ class LatencyXGB:
         self._fitted()
         assert self.range_ is not None
         return self.range_
-
-
-def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hwnas
+from hwnas.calibration import mean_by_name
 from hwnas.cost import CostContext
 from hwnas.errors import ArchError, DataError
 from hwnas.records import EvaluatedSubnet, read_subnets
@@ -30,10 +31,8 @@ class Labels:
     @classmethod
     def of(cls, archs: Archs, values: Float) -> Labels:
         """Give each architecture once, with the mean of its values."""
-        ids = np.array(archs.ids)
-        _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-        totals = np.bincount(inverse, weights=values, minlength=len(first))
-        return cls(archs.take(first), totals / np.bincount(inverse, minlength=len(first)))
+        first, mean = mean_by_name(archs.ids, values)
+        return cls(archs.take(first), mean)
 
     def __len__(self) -> int:
         return len(self.y)

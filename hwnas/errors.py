@@ -5,6 +5,8 @@ A message has three parts: what came, what was expected, what to do.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class HwnasError(Exception):
     """Root of every error that a user can cause; the command line prints it without a traceback."""
@@ -64,3 +66,10 @@ class Interrupted(HwnasError):
     """The user stopped the run; its state is saved."""
 
     exit_code = 130
+
+
+def problem_lines(problems: Sequence[str], most: int) -> str:
+    """The first `most` problems, one an indented line, and how many more there are."""
+    lines = [f"  {problem}" for problem in problems[:most]]
+    more = len(problems) - most
+    return "\n".join([*lines, f"  and {more} more"] if more > 0 else lines)

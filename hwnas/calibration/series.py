@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.calibration.noise import label_of, repeat_cv
-from hwnas.calibration.rank_metrics import spearman_rho
+from hwnas.calibration.rank_metrics import kendall_tau, spearman_rho
 
 __all__ = ["broken_repeats", "series_problems", "shrinking_problem", "unrelated_problem"]
 
@@ -88,8 +88,6 @@ def unrelated_problem(labels: Float, predicted: Float, noise: float | None) -> s
     `noise` is the relative disagreement of repeats, None where there are none. Kendall's tau of
     unrelated lists has a standard error of sqrt(2 (2n + 5) / (9 n (n - 1))).
     """
-    from hwnas.calibration.rank_metrics import kendall_tau
-
     n = len(labels)
     spread = float(np.std(np.log(labels)))
     if n < _ENOUGH or spread < 3.0 * (noise or 0.01):
@@ -107,8 +105,6 @@ def unrelated_problem(labels: Float, predicted: Float, noise: float | None) -> s
 
 def shrinking_problem(labels: Float, size: Float, what: str) -> str | None:
     """Say that times fall where `size` (n,) grows: a throughput, or a column of something else."""
-    from hwnas.calibration.rank_metrics import kendall_tau
-
     n = len(labels)
     tau = kendall_tau(size, labels) if n >= 10 else None
     if tau is None or tau > -0.4 or tau > -_SURE * _tau_error(n):

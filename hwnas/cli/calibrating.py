@@ -83,11 +83,13 @@ def _calibrate(
         written = [*found.folders.values(), *found.device_files]
         _show(reports, written, {r.device: r.reason for r in found.refused}, as_json=json_)
         return
-    if device is None or time_columns is not None:
+    if device is None:
         raise ConfigError(
             "--device is missing: name the device that was measured, or a table of times with "
-            "--from-csv" if device is None else "--time-columns belongs to --from-csv"
-        )  # fmt: skip
+            "--from-csv"
+        )
+    if time_columns is not None:
+        raise ConfigError("--time-columns belongs to --from-csv")
     from hwnas.workflows.calibrate import HoldOut, calibrate
 
     with progress(quiet=quiet or json_) as watch:

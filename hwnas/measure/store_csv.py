@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from hwnas.errors import DeviceError, HwnasError
+from hwnas.errors import DeviceError, HwnasError, problem_lines
 from hwnas.measure.measurement import Measurement, Status, Subject
 from hwnas.measure.store import MeasurementStore
 from hwnas.records.files import replace_bytes, replace_text
@@ -102,12 +102,10 @@ def read_csv(path: Path) -> list[Measurement]:
         if not found and not problems:
             problems.append("no rows")
     if problems:
-        more = len(problems) - _MOST_PROBLEMS
-        tail = [f"  and {more} more"] if more > 0 else []
-        lines = [f"  {problem}" for problem in problems[:_MOST_PROBLEMS]]
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise DeviceError(
-            "\n".join([f"{path}: {count}; nothing was taken from it", *lines, *tail])
+            f"{path}: {count}; nothing was taken from it\n"
+            + problem_lines(problems, _MOST_PROBLEMS)
             + f"\nexpected columns {', '.join(_NEEDED)} and, if known, {', '.join(_OPTIONAL)}"
         )
     return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hwnas.errors import DataError
+from hwnas.errors import DataError, problem_lines
 from hwnas.records.evaluation import Scalar
 
 __all__ = ["EvaluatedSubnet", "read_subnets"]
@@ -68,13 +68,11 @@ def read_subnets(path: str | Path) -> tuple[EvaluatedSubnet, ...]:
         try:
             found.append(_subnet(json.loads(line)))
         except (ValueError, TypeError) as error:
-            problems.append(f"  line {number}: {error}")
+            problems.append(f"line {number}: {error}")
     if problems:
-        more = len(problems) - _MOST_PROBLEMS
-        tail = [f"  and {more} more"] if more > 0 else []
         raise DataError(
             f"{path}: {len(problems)} of {len(lines)} lines are damaged\n"
-            + "\n".join([*problems[:_MOST_PROBLEMS], *tail])
+            + problem_lines(problems, _MOST_PROBLEMS)
             + "\nwrite the file again with `hwnas evaluate --archs`, or remove these lines"
         )
     if not found:

@@ -15,15 +15,18 @@ from hwnas.records.files import explained
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "MARKERS", "new_figure", "save_figure", "write_axes_png", "write_matrix_png"]
+__all__ = ["write_axes_png", "write_budgets_png", "write_matrix_png"]
 
 _DPI = 130
 # Okabe and Ito, Color Universal Design (2008).
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-MARKERS = "os^Dv*PX"
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+_MARKERS = "os^Dv*PX"
 
 Curve = Sequence[tuple[str, float, float, float | None]]
 """Points of an axis, from the largest value on: value, share of BitOPs, IoU, standard error."""
+
+Point = tuple[float, float, float | None]
+"""GBitOPs of the encoder, IoU in percent, and its deviation over runs."""
 
 
 def write_axes_png(
@@ -34,21 +37,15 @@ def write_axes_png(
     Raises:
         RunError: the file cannot be written.
     """
-    figure = new_figure(8.2, 5.4)
+    figure = _figure(8.2, 5.4)
     axis = figure.subplots()
     for i, (name, curve) in enumerate(curves.items()):
         shares = [100 * point[1] for point in curve]
-        color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
-        style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 5, "label": name}
-        style["linestyle"] = "-" if i < len(COLORS) else "--"
-        axis.errorbar(
-            shares, [p[2] for p in curve], yerr=[p[3] or 0.0 for p in curve], capsize=2,
-            elinewidth=0.7, linewidth=1.3, **style,
-        )  # fmt: skip
+        _draw_line(axis, i, name, shares, [(p[2], p[3]) for p in curve])
         for (value, _, iou, _), share in list(zip(curve, shares, strict=True))[1:]:
             axis.annotate(
                 value, (share, iou), xytext=(3, 4), textcoords="offset points", fontsize=7,
-                color=color,
+                color=_COLORS[i % len(_COLORS)],
             )  # fmt: skip
     if floor is not None:
         axis.axhline(floor, color="#555555", linestyle=":", linewidth=1, label="zero embedding")
@@ -57,12 +54,24 @@ def write_axes_png(
     axis.set_xticks(ticks, [f"{t:g} %" for t in ticks])
     axis.set_xlabel("BitOPs of the encoder, share of the largest network (log)")
     axis.set_ylabel("IoU (bars: standard error of the loss over images)")
-    axis.grid(visible=True, color="#eeeeee")
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    save_figure(figure, path)
+    _finish(figure, axis, title, path)
+
+
+def write_budgets_png(curves: Mapping[str, Sequence[Point]], path: Path, *, title: str) -> None:
+    """Draw IoU against BitOPs on a logarithmic axis, one line a supernet.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    figure = _figure(8.2, 5.4)
+    axis = figure.subplots()
+    for i, (name, curve) in enumerate(curves.items()):
+        points = sorted(curve)
+        _draw_line(axis, i, name, [p[0] for p in points], [(p[1], p[2]) for p in points])
+    axis.set_xscale("log")
+    axis.set_xlabel("GBitOPs of the encoder (log)")
+    axis.set_ylabel("IoU, % (bars: standard deviation over runs)")
+    _finish(figure, axis, title, path)
 
 
 def write_matrix_png(
@@ -79,7 +88,7 @@ def write_matrix_png(
     """
     from matplotlib.colors import LogNorm
 
-    figure = new_figure(2.4 + 0.27 * len(columns), 2.2 + 0.27 * len(rows))
+    figure = _figure(2.4 + 0.27 * len(columns), 2.2 + 0.27 * len(rows))
     axis = figure.subplots()
     finite = values[np.isfinite(values)]
     high = max(float(finite.max()) if finite.size else 1.0, 1e-9)
@@ -96,7 +105,32 @@ def write_matrix_png(
     bar.set_label(unit, fontsize=8)
     bar.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    save_figure(figure, path)
+    _save(figure, path)
+
+
+def _draw_line(
+    axis: Any,
+    number: int,
+    label: str,
+    x: Sequence[float],
+    points: Sequence[tuple[float, float | None]],
+) -> None:
+    """Draw line `number` of a picture through values with their errors, None where unknown."""
+    axis.errorbar(
+        x, [value for value, _ in points], yerr=[error or 0.0 for _, error in points], label=label,
+        color=_COLORS[number % len(_COLORS)], marker=_MARKERS[number % len(_MARKERS)],
+        linestyle="-" if number < len(_COLORS) else "--", markersize=5, linewidth=1.3,
+        elinewidth=0.7, capsize=2,
+    )  # fmt: skip
+
+
+def _finish(figure: Figure, axis: Any, title: str, path: Path) -> None:
+    axis.grid(visible=True, color="#eeeeee")
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    _save(figure, path)
 
 
 def _groups(columns: Sequence[str]) -> list[int]:
@@ -105,7 +139,7 @@ def _groups(columns: Sequence[str]) -> list[int]:
     return [i for i in range(1, len(heads)) if heads[i] != heads[i - 1]]
 
 
-def new_figure(width: float, height: float) -> Figure:
+def _figure(width: float, height: float) -> Figure:
     """A figure of so many inches that needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -115,7 +149,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def _save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with explained("write", path):

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["dense_positions", "embed_boxes", "embed_points"]
+__all__ = ["dense_positions", "embed_boxes", "embed_points", "embed_prompts"]
 
 
 def embed_boxes(sam: Any, boxes: torch.Tensor, resolution: int) -> torch.Tensor:
@@ -40,6 +40,18 @@ def embed_points(
     tokens = tokens + torch.where(labels[..., None] == 1, foreground, background)
     padding = encoder.not_a_point_embed.weight.expand(*tokens.shape[:-2], 1, -1)
     return torch.cat([tokens, padding], dim=-2)
+
+
+def embed_prompts(
+    sam: Any, boxes: torch.Tensor, points: torch.Tensor, resolution: int
+) -> torch.Tensor:
+    """Embed boxes (B, n, 4) and foreground points (B, m, 1, 2) as tokens (B, n + m, 2, 256).
+
+    Both go into one batch, as a box and a point with its padding are two tokens each.
+    """
+    labels = torch.ones(points.shape[:-1], device=points.device)
+    tokens = [embed_boxes(sam, boxes, resolution), embed_points(sam, points, labels, resolution)]
+    return torch.cat(tokens, dim=1)
 
 
 def dense_positions(sam: Any, grid: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hwnas.errors import ArchError, SpaceError
+from hwnas.errors import ArchError, SpaceError, problem_lines
 from hwnas.records import RunFolder
 from hwnas.space import Arch, Archs, SearchSpace
 
@@ -117,13 +117,11 @@ def _checked(space: SearchSpace, source: str, found: list[Genes]) -> list[Arch]:
         try:
             archs.append(space.arch(genes))
         except ArchError as error:
-            problems.append(f"  design {number}: {error}")
+            problems.append(f"design {number}: {error}")
     if problems:
-        more = len(problems) - _MOST_PROBLEMS
-        tail = [f"  and {more} more"] if more > 0 else []
         raise ArchError(
             f"--archs {source}: {len(problems)} of {len(found)} designs are not of {space.name}\n"
-            + "\n".join([*problems[:_MOST_PROBLEMS], *tail])
+            + problem_lines(problems, _MOST_PROBLEMS)
         )
     return archs
 

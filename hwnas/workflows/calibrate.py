@@ -17,9 +17,9 @@ from hwnas.calibration.noise import noise_between, noise_of_repeats
 from hwnas.device import DeviceProfile, find
 from hwnas.errors import ArchError, ConfigError, DataError
 from hwnas.measure.measurement import Measurement
-from hwnas.space import Arch, Archs, SearchSpace, load_space
-from hwnas.workflows.calibrate_fit import Calibrated, Labeled, fit_and_judge
-from hwnas.workflows.calibrate_transfer import calibrated_source, transfer
+from hwnas.space import Archs, SearchSpace, load_space
+from hwnas.workflows.calibrate_fit import Calibrated, Labeled
+from hwnas.workflows.calibrate_transfer import calibrated_source, learned
 from hwnas.workflows.calibrate_write import predictor_folder, write_device, write_predictor
 from hwnas.workflows.context import make_context
 from hwnas.workflows.watch import Silent, Watch
@@ -99,15 +99,10 @@ def calibrate(
     kernels, _ = undisturbed([row for row in rows if row.subject == "kernel"])
     context = dataclasses.replace(make_context(loaded, device=profile), store=tuple(kernels))
     watch = watch or Silent()
-    if transfer_from:
-        sources = {name: calibrated_source(name, loaded, prompts=prompts) for name in transfer_from}
-        calibrated = transfer(
-            context, labeled, sources, device=profile.key, prompts=prompts, watch=watch
-        )
-    else:
-        calibrated = fit_and_judge(
-            context, labeled, device=profile.key, prompts=prompts, watch=watch
-        )
+    sources = {name: calibrated_source(name, loaded, prompts=prompts) for name in transfer_from}
+    calibrated = learned(
+        context, labeled, sources, device=profile.key, prompts=prompts, watch=watch
+    )
     folder = predictor_folder(out, profile.id, loaded.name, profile.mode)
     write_predictor(folder, calibrated)
     return CalibratedDevice(
@@ -168,7 +163,8 @@ def labels_of_store(
     held = [row.details.get("picked") in _RANDOM for row in first]
     ms = _summed_up(good, first, profile)
     judges = None if since is None else _since(first, held, since)
-    return Labeled(archs, ms, np.array(held), noise, source, tuple(remarks), judges), prompts
+    labeled = Labeled(archs, ms, np.array(held), noise, source, tuple(remarks), judges, in_ms=True)
+    return labeled, prompts
 
 
 def _summed_up(
@@ -242,7 +238,11 @@ def _rows(
 
 
 def _archs(space: SearchSpace, rows: Sequence[Measurement]) -> tuple[Archs, list[Measurement]]:
-    """Architectures of the rows; those that the space does not contain are left out."""
+    """Architectures of the rows; those that the space does not contain are left out.
+
+    Raises:
+        DataError: none is left.
+    """
     archs, kept = [], []
     for row in rows:
         try:
@@ -250,15 +250,11 @@ def _archs(space: SearchSpace, rows: Sequence[Measurement]) -> tuple[Archs, list
         except (ArchError, KeyError):
             continue
         kept.append(row)
-    return Archs.of(space, _listed(archs, space)), kept
-
-
-def _listed(archs: list[Arch], space: SearchSpace) -> list[Arch]:
     if not archs:
         raise DataError(
             f"no measured subnet is of {space.name}; measure some with `hwnas measure --subnets`"
         )
-    return archs
+    return Archs.of(space, archs), kept
 
 
 def _noise(first: list[Measurement], again: list[Measurement]) -> tuple[Accuracy | None, str]:

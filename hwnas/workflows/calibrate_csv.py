@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.errors import ArchError, DataError, SpaceError
+from hwnas.errors import ArchError, DataError, problem_lines
 from hwnas.space import Arch, Archs, SearchSpace
 
 __all__ = ["Series", "TimesTable", "read_times"]
@@ -79,23 +79,20 @@ def read_times(path: Path, space: SearchSpace, *, pattern: str | None = None) ->
     """
     header, rows = _rows(path)
     found = _time_columns(header, pattern, path)
-    genes = _gene_columns(
-        header, space, taken={c for columns in found.values() for c, _ in columns}
-    )
+    times = {column for columns in found.values() for column, _ in columns}
+    genes = _gene_columns(header, space, taken=times)
     archs, problems = [], []
     for line, row in rows:
         try:
             archs.append(_arch(space, row, genes))
         except (ArchError, ValueError) as error:
-            problems.append(f"  line {line}: {' '.join(str(error).split())}")
+            problems.append(f"line {line}: {' '.join(str(error).split())}")
     if problems:
-        more = len(problems) - _MOST_PROBLEMS
-        tail = [f"  and {more} more"] if more > 0 else []
         raise DataError(
             f"{path}: {len(problems)} of {len(rows)} rows are no architectures of {space.name}\n"
-            + "\n".join([*problems[:_MOST_PROBLEMS], *tail])
+            + problem_lines(problems, _MOST_PROBLEMS)
         )
-    used = {*genes.values(), *(c for columns in found.values() for c, _ in columns)}
+    used = times.union(genes.values())
     series = tuple(_series(device, columns, rows) for device, columns in found.items())
     return TimesTable(
         path, Archs.of(space, archs), tuple(line for line, _ in rows), series,
@@ -197,14 +194,10 @@ def _arch(space: SearchSpace, row: Mapping[str, str], genes: Mapping[str, str]) 
 
 def _option(space: SearchSpace, name: str, cell: str) -> object:
     """The option of a gene that a cell spells: as text, or as an equal number; else the text."""
-    try:
-        options = space.gene(name).options
-    except SpaceError:
-        return cell
-    for option in options:
-        if str(option) == cell or (not isinstance(option, str) and _number(cell) == float(option)):
-            return option
     number = _number(cell)
+    for option in space.gene(name).options:
+        if str(option) == cell or (not isinstance(option, str) and number == float(option)):
+            return option
     return cell if number is None else number
 
 

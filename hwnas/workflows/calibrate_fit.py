@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,10 @@ from hwnas.workflows.watch import Silent, Watch
 
 __all__ = [
     "Calibrated", "Labeled", "Predictor", "check_sense", "coverage_of", "fit_and_judge",
-    "fit_report_of", "half_width_of",
+    "fit_report_of", "half_width_of", "new_predictor",
 ]  # fmt: skip
 
 Float = NDArray[np.float64]
-PREDICTOR = "latency_xgb"
 HELD_OUT = 0.2
 _CURVE = (50, 100, 200)
 _LEAST_HELD = 5
@@ -35,9 +34,6 @@ _OFF = np.log(20.0)  # a row this far from what its genes say has another unit
 
 class Predictor(Protocol):
     """What this workflow asks of the latency predictor besides being a cost model."""
-
-    @property
-    def unit(self) -> str: ...
 
     def fit(self, archs: Sequence[Any], values: Float) -> Self: ...
 
@@ -71,6 +67,8 @@ class Labeled:
         noise: How well two measurements agree; None where that is not known.
         noise_source: Which were compared, or why none were.
         remarks: What the user should know.
+        in_ms: Whether the unit is known, because we measured: a time far off is then a disturbed
+            one, which the robust fit bears, and no reason to refuse the others.
     """
 
     archs: Archs
@@ -81,6 +79,7 @@ class Labeled:
     remarks: tuple[str, ...] = field(default=())
     judges: NDArray[np.bool_] | None = None
     hold_out: int | None = None
+    in_ms: bool = False
 
     def take(self, rows: NDArray[np.bool_]) -> tuple[Archs, Float]:
         """Return the marked rows."""
@@ -118,10 +117,10 @@ def fit_and_judge(
     judge, true = labeled.take(held)
     sizes = [n for n in _CURVE if n < len(set(fitted_on[0].ids))]
     watch.begin(f"fit {device}", 3 + len(sizes))
-    whole = _new(context, prompts).fit(labeled.archs, labeled.ms)
+    whole = new_predictor(context, prompts=prompts).fit(labeled.archs, labeled.ms)
     check_sense(whole, labeled)
     watch.advance(1)
-    model = _new(context, prompts).fit(*fitted_on)
+    model = new_predictor(context, prompts=prompts).fit(*fitted_on)
     batch = model.estimate(judge)
     watch.advance(2)
     baselines = {
@@ -131,7 +130,8 @@ def fit_and_judge(
     for at, n in enumerate(sizes):
         watch.advance(3 + at)
         rows = _first(fitted_on[0].ids, n)
-        part = _new(context, prompts).fit(fitted_on[0].take(rows), fitted_on[1][rows])
+        part = new_predictor(context, prompts=prompts)
+        part.fit(fitted_on[0].take(rows), fitted_on[1][rows])
         curve[n] = Accuracy.of(true, part.estimate(judge).value)
     watch.advance(3 + len(sizes))
     report = CalibrationReport(
@@ -143,8 +143,9 @@ def fit_and_judge(
     return Calibrated(whole.judged(fit_report_of(report, batch, true)), report)
 
 
-def _new(context: CostContext, prompts: int) -> Any:
-    return build(PREDICTOR, context, prompts=prompts)
+def new_predictor(context: CostContext, **options: object) -> Predictor:
+    """Build the latency predictor, which has learned from nothing yet."""
+    return cast("Predictor", build("latency_xgb", context, **options))
 
 
 def _held_out(labeled: Labeled) -> NDArray[np.bool_]:
@@ -193,7 +194,7 @@ def check_sense(model: Predictor, labeled: Labeled) -> None:
         _shrinking(labeled, macs),
         unrelated_problem(y, predicted, noise),
         None if macs is None else _rate_problem(macs, labeled.ms),
-        _unit_problem(y, predicted),
+        None if labeled.in_ms else _unit_problem(y, predicted),
     ]
     problems = [problem for problem in found if problem]
     if problems:

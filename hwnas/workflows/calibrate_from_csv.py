@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from hwnas.calibration.accuracy import Accuracy
 from hwnas.calibration.noise import label_of, noise_between, noise_of_repeats
 from hwnas.calibration.series import broken_repeats, series_problems
-from hwnas.cost import CostContext, CostModel
-from hwnas.device import DeviceProfile
-from hwnas.errors import ConfigError, CostError, DataError
+from hwnas.cost import CostModel
+from hwnas.device import DeviceProfile, find
+from hwnas.device.modes import NO_MODES
+from hwnas.errors import ConfigError, CostError, DataError, DeviceError
 from hwnas.space import SearchSpace, load_space
 from hwnas.workflows.calibrate_csv import Series, TimesTable, read_times
 from hwnas.workflows.calibrate_fit import Calibrated, Labeled, fit_and_judge
-from hwnas.workflows.calibrate_transfer import calibrated_source, transfer
+from hwnas.workflows.calibrate_transfer import calibrated_source, learned
 from hwnas.workflows.calibrate_write import predictor_folder, write_device, write_predictor
 from hwnas.workflows.context import make_context
 from hwnas.workflows.watch import Silent, Watch
@@ -100,12 +101,15 @@ def calibrate_from_csv(
         profile = _profile(device)
         context = make_context(loaded, device=profile)
         try:
-            found = _learned(context, _labeled(table, series), sources, name, prompts, watch)
+            found = learned(
+                context, _labeled(table, series), sources, device=name, prompts=prompts,
+                watch=watch,
+            )  # fmt: skip
         except (DataError, CostError) as error:
             refused.append(Refused(name, str(error)))
             continue
-        home, mode = (name, None) if profile is None else (profile.id, profile.mode)
-        folder = predictor_folder(out, home, loaded.name, *([] if mode is None else [mode]))
+        home, mode = (name, NO_MODES) if profile is None else (profile.id, profile.mode)
+        folder = predictor_folder(out, home, loaded.name, mode)
         write_predictor(folder, found)
         calibrated[name], folders[name] = found, folder
         if profile is not None:
@@ -127,20 +131,6 @@ def _targets(
             "name one that is not among them with --device"
         )
     return found
-
-
-def _learned(
-    context: CostContext,
-    labeled: Labeled,
-    sources: Mapping[str, CostModel],
-    name: str,
-    prompts: int,
-    watch: Watch,
-) -> Calibrated:
-    """From the series alone, or with the help of other devices where there are any."""
-    if sources:
-        return transfer(context, labeled, sources, device=name, prompts=prompts, watch=watch)
-    return fit_and_judge(context, labeled, device=name, prompts=prompts, watch=watch)
 
 
 def _source(
@@ -182,9 +172,6 @@ def _profile(device: str | None) -> DeviceProfile | None:
     """The profile that the user named; None where there is none, which is fine."""
     if device is None:
         return None
-    from hwnas.device import find
-    from hwnas.errors import DeviceError
-
     try:
         return find(device)
     except DeviceError as error:
@@ -204,7 +191,7 @@ def _labeled(table: TimesTable, series: Series) -> Labeled:
             f"{len(series.text)} rows hold what is no number (line {line}: {cell!r}); leave failed "
             "measurements empty"
         )
-    remarks = [*_ignored(table)]
+    remarks = _ignored(table)
     repeats = series.ms
     broken = broken_repeats(repeats)
     if broken:

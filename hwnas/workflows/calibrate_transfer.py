@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hwnas.calibration import mean_by_name
 from hwnas.calibration.accuracy import Accuracy
 from hwnas.calibration.report import CalibrationReport
 from hwnas.cost import CostContext, CostModel, build
@@ -14,19 +15,19 @@ from hwnas.device import find
 from hwnas.errors import ConfigError, DataError, DeviceError
 from hwnas.space import Archs, SearchSpace
 from hwnas.workflows.calibrate_fit import (
-    PREDICTOR,
     Calibrated,
     Float,
     Labeled,
-    Predictor,
     check_sense,
     coverage_of,
+    fit_and_judge,
     fit_report_of,
     half_width_of,
+    new_predictor,
 )
 from hwnas.workflows.watch import Silent, Watch
 
-__all__ = ["LEAST_TAU", "calibrated_source", "split_names", "transfer"]
+__all__ = ["LEAST_TAU", "calibrated_source", "learned", "split_names", "transfer"]
 
 LEAST_TAU = 0.8
 _SLOW = ("XGBoost on genes",)  # baselines that are not worth being fitted once a label
@@ -69,6 +70,25 @@ def calibrated_source(name: str, space: SearchSpace, *, prompts: int) -> CostMod
     return build("latency", CostContext(space, profile), prompts=prompts)
 
 
+def learned(
+    context: CostContext,
+    labeled: Labeled,
+    sources: Mapping[str, CostModel],
+    *,
+    device: str,
+    prompts: int,
+    watch: Watch,
+) -> Calibrated:
+    """From the measurements alone, or with the help of other devices where there are any.
+
+    Raises:
+        HwnasError: as for `fit_and_judge` and `transfer`.
+    """
+    if sources:
+        return transfer(context, labeled, sources, device=device, prompts=prompts, watch=watch)
+    return fit_and_judge(context, labeled, device=device, prompts=prompts, watch=watch)
+
+
 def transfer(
     context: CostContext,
     labeled: Labeled,
@@ -95,11 +115,12 @@ def transfer(
     """
     watch = watch or Silent()
     watch.begin(f"transfer to {device}", 2)
-    model: Predictor = build(PREDICTOR, context, prompts=prompts, sources=sources)  # type: ignore[assignment]
+    model = new_predictor(context, prompts=prompts, sources=sources)
     model.fit(labeled.archs, labeled.ms)
     check_sense(model, labeled)
     watch.advance(1)
-    archs, true = _once(labeled)
+    first, true = mean_by_name(labeled.archs.ids, labeled.ms)
+    archs = labeled.archs.take(first)
     y, predicted = model.cross_validated()
     accuracy = Accuracy.of(y, predicted)
     if accuracy.kendall_tau is None or accuracy.kendall_tau < LEAST_TAU:
@@ -132,14 +153,6 @@ def _refusal(device: str, accuracy: Accuracy, tried: Mapping[str, float]) -> str
         "this one. Measure more of it, learn from devices more like it, or, from about fifty "
         "architectures on, calibrate it without --transfer"
     )
-
-
-def _once(labeled: Labeled) -> tuple[Archs, Float]:
-    """Each architecture once, with the mean of its times."""
-    ids = np.array(labeled.archs.ids)
-    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-    mean = np.bincount(inverse, weights=labeled.ms) / np.bincount(inverse)
-    return labeled.archs.take(first), mean
 
 
 def _left_out(

@@ -50,7 +50,7 @@ def compare_budgets(
     Raises:
         DataError: a folder holds no budgets, or runs of one name were scored at other budgets.
     """
-    from hwnas.report.budgets_png import write_budgets_png
+    from hwnas.report.study_png import write_budgets_png
 
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,10 +13,18 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from hwnas.data.views import View
 from hwnas.errors import CheckpointError, ConfigError, DataError, Interrupted, RunError
 from hwnas.supernet.checkpoint import load_sam, read_tensors
+from hwnas.supernet.prompting import dense_positions
 from hwnas.supernet.sam_model import build_sam, encode
+from hwnas.supernet.training.batches import Batch
 from hwnas.supernet.training.losses import embedding_loss, mask_losses
+from hwnas.supernet.training.pretraining.decoding import (
+    prompt_losses,
+    slice_view,
+    window_of,
+)
 from hwnas.supernet.training.pretraining.dense import dense_loss, dense_targets
 from hwnas.supernet.training.pretraining.recipe import (
     CachedSet,
@@ -177,6 +185,31 @@ def test_what_cannot_be_trained_is_refused(
     with pytest.raises(ConfigError, match=message):
         pretrain_model(request, out=tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_window_keeps_its_place_in_the_image() -> None:
+    """Prompts of a window, at its offset, are those of the whole view; an object is in it."""
+    ids = np.zeros((128, 128), np.int32)
+    ids[70:90, 100:120] = 1
+    view = View(np.zeros((128, 128, 3), np.uint8), ids, 120, 128)
+    for seed in range(8):
+        y, x = window_of(view, 3, np.random.default_rng(seed))
+        part = slice_view(view, y, x, 3)
+        assert (part.instances > 0).any()
+        assert np.array_equal(part.instances, ids[16 * y : 16 * y + 48, 16 * x : 16 * x + 48])
+        assert part.height == min(48, 120 - 16 * y)
+    sam = build_sam(GEOMETRIES["sam-vit-t"])
+    boxes, points = torch.tensor([[[4.0, 6, 20, 30]]]), torch.tensor([[[[9.0, 11]]]])
+    batch = Batch(torch.zeros(1, 3, 48, 48), boxes, points, torch.ones(1, 2, 24, 24))
+    offset = torch.tensor([16.0 * x, 16.0 * y])
+    moved = replace(batch, boxes=boxes + offset.repeat(2), points=points + offset)
+    embedding = torch.randn(1, 256, 3, 3, generator=torch.Generator().manual_seed(0))
+    places = dense_positions(sam, 8)[:, :, y : y + 3, x : x + 3]
+    shared = {"resolution": 128, "positions": places}
+    by_offset = prompt_losses(sam, embedding, batch, offsets=offset[None], **shared)
+    assert by_offset == prompt_losses(sam, embedding, moved, **shared)
+    elsewhere = prompt_losses(sam, embedding, batch, **shared)
+    assert by_offset["loss"] != elsewhere["loss"]
 
 
 def test_the_restarted_recipe_is_fit_for_sam_vit_t() -> None:

@@ -13,7 +13,7 @@ from hwnas.config.training import BatchConfig, TrainConfig
 from hwnas.data.folder import LabeledImage
 from hwnas.data.views import draw_view
 from hwnas.supernet.decoder import decode
-from hwnas.supernet.prompting import embed_boxes, embed_points
+from hwnas.supernet.prompting import embed_prompts
 from hwnas.supernet.training.batches import Batch, batch_of
 from hwnas.supernet.training.losses import distilled_mask_loss, mask_losses
 
@@ -95,14 +95,7 @@ class PromptTask:
         )  # fmt: skip
 
     def predict(self, sam: Any, embedding: torch.Tensor, batch: Batch) -> Prediction:
-        labels = torch.ones(batch.points.shape[:-1], device=batch.points.device)
-        sparse = torch.cat(
-            [
-                embed_boxes(sam, batch.boxes, batch.resolution),
-                embed_points(sam, batch.points, labels, batch.resolution),
-            ],
-            dim=1,
-        )  # (B, P, 2, 256): a box and a point with its padding both are two tokens
+        sparse = embed_prompts(sam, batch.boxes, batch.points, batch.resolution)
         logits, iou = decode(sam, embedding, sparse)
         return Prediction(logits[:, :, 0].flatten(0, 1).float(), iou[..., 0].flatten().float())
 

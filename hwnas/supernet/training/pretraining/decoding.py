@@ -15,7 +15,7 @@ import torch
 
 from hwnas.data.views import View
 from hwnas.supernet.decoder import decode
-from hwnas.supernet.prompting import dense_positions, embed_boxes, embed_points
+from hwnas.supernet.prompting import dense_positions, embed_prompts
 from hwnas.supernet.training.batches import Batch
 from hwnas.supernet.training.losses import mask_losses
 from hwnas.supernet.training.precision import float32
@@ -23,7 +23,7 @@ from hwnas.supernet.training.pretraining.drawing import Draw
 from hwnas.supernet.training.pretraining.features import CachedViews
 from hwnas.supernet.training.pretraining.recipe import Recipe
 
-__all__ = ["cached_rows", "decoder_loss", "prompt_losses", "window_of"]
+__all__ = ["cached_rows", "decoder_loss", "prompt_losses", "slice_view", "window_of"]
 
 _CELL = 16  # pixels
 
@@ -47,11 +47,10 @@ def decoder_loss(
         batch = draw.batch(parts, recipe).to(device)
         cells = [(slice(y, y + side), slice(x, x + side)) for y, x in corners]
         whole = dense_positions(sam, grid)
+        seen = torch.stack([e[:, y, x] for e, (y, x) in zip(embeddings, cells, strict=True)])
         return prompt_losses(
             sam,
-            torch.stack([e[:, y, x] for e, (y, x) in zip(embeddings, cells, strict=True)]).to(
-                device
-            ),
+            seen.to(device),
             batch,
             resolution=grid * _CELL,
             offsets=torch.tensor([(x * _CELL, y * _CELL) for y, x in corners], device=device),
@@ -103,11 +102,7 @@ def prompt_losses(
     if offsets is not None:
         boxes = boxes + offsets[:, None].repeat(1, 1, 2)
         points = points + offsets[:, None, None]
-    labels = torch.ones(points.shape[:-1], device=points.device)
-    sparse = torch.cat(
-        [embed_boxes(sam, boxes, resolution), embed_points(sam, points, labels, resolution)],
-        dim=1,
-    )  # (B, P, 2, 256): a box and a point with its padding both are two tokens
+    sparse = embed_prompts(sam, boxes, points, resolution)
     logits, iou = decode(sam, embedding, sparse, positions=positions)
     with float32(embedding.device):
         return mask_losses(
