@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hwnas.measure.kernels.cover import Summed, cover, cover_by_depth, fitting_depth
 from hwnas.measure.kernels.emit import (
     Buffer,
     Expr,
@@ -14,7 +15,7 @@ from hwnas.measure.kernels.emit import (
 )
 from hwnas.measure.kernels.isa import Isa
 from hwnas.measure.kernels.regions import Region, Rows, write_rows
-from hwnas.measure.kernels.tile import Tile, cover, float_product
+from hwnas.measure.kernels.tile import Tile, float_product
 
 __all__ = ["FloatProducts"]
 
@@ -86,19 +87,22 @@ class FloatProducts:
         """Write the sums of values of a block."""
         r, n = self.r, self.lanes
 
-        def tile(row: Expr, height: int, panel: Expr, vectors: int) -> None:
-            sums = Tile.zeros(height, vectors, n, "float32")
+        def multiply(sums: Tile, row: Expr, panel: Expr, start: Expr, steps: int) -> None:
             float_product(
                 sums,
-                r.keys,
-                lambda i, j: scores[(row + i) * width + j],
-                lambda p, j: load(self.values, ((panel + p) * r.keys + j) * n, n),
+                steps,
+                lambda i, j: scores[(row + i) * width + start + j],
+                lambda p, j: load(self.values, ((panel + p) * r.keys + start + j) * n, n),
                 self.isa.schedule.unroll,
             )
-            for i in range(height):
+
+        def finish(sums: Tile, row: Expr, panel: Expr) -> None:
+            for i in range(sums.rows):
                 by = ir().bind(broadcast(self.inverse[row + i], n))
-                for p in range(vectors):
+                for p in range(sums.vectors):
                     sums.put(i, p, sums.get(i, p) * by)
             write_rows(sums, r.dim, out, first + row, panel)
 
-        cover(self.isa, count, self.value_panels, tile)
+        size = (count, r.keys, self.value_panels)
+        summed = Summed("float32", lambda h, v, _: Tile.zeros(h, v, n, "float32"), multiply, finish)
+        cover_by_depth(self.isa, size, fitting_depth(self.isa, size, 4 * n), summed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from hwnas.measure.kernels import packing
+from hwnas.measure.kernels.cover import Summed, cover_by_depth, fitting_depth
 from hwnas.measure.kernels.emit import (
     Buffer,
     Expr,
@@ -19,7 +20,7 @@ from hwnas.measure.kernels.emit import (
 )
 from hwnas.measure.kernels.isa import Isa
 from hwnas.measure.kernels.regions import Region, Rows, write_rows
-from hwnas.measure.kernels.tile import Tile, codes_at, cover, integer_product, multiply_add
+from hwnas.measure.kernels.tile import Tile, codes_at, integer_product, multiply_add
 
 __all__ = ["IntegerProducts"]
 
@@ -218,37 +219,47 @@ class IntegerProducts:
             write_rows(self._scaled(sums, by), self.r.dim, out, first + row, panel)
 
         left, right = (self.weights, width), (self.values, self.depth, self.value_start)
-        self.product(count, self.value_panels, left, right, write)
+        self.product(count, self.value_panels, left, right, write, in_parts=True)
 
     def product(
         self, count: int, panels: int, left: tuple[Buffer, int],
         right: tuple[Buffer, int, Buffer | None], write: Callable[[Tile, Expr, Expr], None],
+        *, in_parts: bool = False,
     ) -> None:  # fmt: skip
-        """Cover a block with tiles: left is (codes, row stride), right (panels, depth, start)."""
+        """Cover a block with tiles: left is (codes, row stride), right (panels, depth, start).
+
+        `in_parts` cuts the depth to fit the cache.
+        """
         isa, lanes, taken = self.isa, self.lanes, self.taken
         codes, stride = left
         columns, depth, start = right
         steps, size = depth // taken, lanes * taken
 
-        def tile(row: Expr, height: int, panel: Expr, vectors: int) -> None:
+        def begin(height: int, vectors: int, panel: Expr) -> Tile:
             sums = Tile.zeros(height, vectors, lanes, "int32")
             if start is not None:
                 for j in range(vectors):
                     at_start = ir().bind(load(start, (panel + j) * lanes, lanes))
                     for i in range(height):
                         sums.put(i, j, at_start)
+            return sums
+
+        def multiply(sums: Tile, row: Expr, panel: Expr, first: Expr, count: int) -> None:
             integer_product(
                 isa,
                 sums,
-                steps,
-                lambda i, s, _: codes_at(isa, codes, (row + i) * stride + s * taken),
+                count,
+                lambda i, s, _: codes_at(isa, codes, (row + i) * stride + (first + s) * taken),
                 lambda j, s: [
-                    packing.widened(isa, load(columns, ((panel + j) * steps + s) * size, size))
+                    packing.widened(
+                        isa, load(columns, ((panel + j) * steps + first + s) * size, size)
+                    )
                 ],
             )
-            write(sums, row, panel)
 
-        cover(isa, count, panels, tile)
+        whole = (count, steps, panels)
+        cut = fitting_depth(isa, whole, size) if in_parts else steps
+        cover_by_depth(isa, whole, cut, Summed("int32", begin, multiply, write))
 
 
 def store_zeros(buffer: Buffer, start: int, stop: int) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from hwnas.errors import DeviceError
 from hwnas.measure.kernel import Kernel
 from hwnas.measure.kernels import packing
+from hwnas.measure.kernels.cover import Summed, cover, cover_by_depth
 from hwnas.measure.kernels.emit import (
     Buffer,
     Expr,
@@ -34,7 +35,7 @@ from hwnas.measure.kernels.family import Array, Family, Problem
 from hwnas.measure.kernels.gemm_integer import BLOCK_ROWS, IntegerProduct
 from hwnas.measure.kernels.isa import Isa
 from hwnas.measure.kernels.product import Product, copy_patch, write
-from hwnas.measure.kernels.tile import Tile, cover, cover_by_depth, float_product
+from hwnas.measure.kernels.tile import Tile, float_product
 
 __all__ = ["CONV", "CONV_TRANSPOSE", "LINEAR", "pack"]
 
@@ -134,10 +135,22 @@ def _floating(
 
         if isa.schedule.depth and scale is None:
 
-            def weights(panel: Expr, k: Expr) -> Expr:
-                return _float_at(weight, (panel * p.depth + k) * lanes, lanes)
+            def multiply(sums: Tile, row: Expr, panel: Expr, start: Expr, steps: int) -> None:
+                float_product(
+                    sums,
+                    steps,
+                    lambda i, k: left(row + i, start + k),
+                    lambda j, k: _float_at(
+                        weight, ((panel + j) * p.depth + start + k) * lanes, lanes
+                    ),
+                    isa.schedule.unroll,
+                )
 
-            cover_by_depth(isa, (rows, p.depth, p.panels(lanes)), left, weights, finish)
+            summed = Summed(
+                "float32", lambda h, v, _: Tile.zeros(h, v, lanes, "float32"), multiply, finish
+            )
+            size = (rows, p.depth, p.panels(lanes))
+            cover_by_depth(isa, size, isa.schedule.depth, summed)
             return
         cover(isa, rows, p.panels(lanes), tile, before=widen if scale is not None else None)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hwnas.measure.kernels import packing
+from hwnas.measure.kernels.cover import cover
 from hwnas.measure.kernels.emit import (
     Buffer,
     Expr,
@@ -20,7 +21,7 @@ from hwnas.measure.kernels.emit import (
 )
 from hwnas.measure.kernels.isa import Isa
 from hwnas.measure.kernels.product import Product, copy_patch, each_run, write
-from hwnas.measure.kernels.tile import Tile, codes_at, cover, integer_product
+from hwnas.measure.kernels.tile import Tile, codes_at, integer_product
 
 __all__ = ["BLOCK_ROWS", "Codes", "IntegerProduct"]
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from hwnas.measure.kernel import Kernel
 from hwnas.measure.kernels.attention_integer import IntegerProducts
+from hwnas.measure.kernels.cover import cover
 from hwnas.measure.kernels.emit import (
     Buffer,
     Expr,
@@ -26,7 +27,7 @@ from hwnas.measure.kernels.emit import (
 from hwnas.measure.kernels.family import Array, Family, Problem
 from hwnas.measure.kernels.isa import Isa
 from hwnas.measure.kernels.regions import Region, Rows, write_rows
-from hwnas.measure.kernels.tile import Tile, cover, float_product
+from hwnas.measure.kernels.tile import Tile, float_product
 
 __all__ = ["MATMUL"]
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hwnas.measure.kernels.emit import Buffer, Expr, broadcast, constant, ir, load, store, tiles
+from hwnas.measure.kernels.emit import Buffer, Expr, broadcast, constant, ir, load, store
 from hwnas.measure.kernels.isa import Isa
 
 __all__ = [
     "Tile",
     "codes_at",
-    "cover",
-    "cover_by_depth",
     "float_product",
     "integer_product",
     "multiply_add",
@@ -30,8 +28,12 @@ class Tile:
     lanes: int
 
     @classmethod
+    def empty(cls, rows: int, vectors: int, lanes: int, dtype: str) -> Tile:
+        return cls(_local(rows * vectors * lanes, dtype), rows, vectors, lanes)
+
+    @classmethod
     def zeros(cls, rows: int, vectors: int, lanes: int, dtype: str) -> Tile:
-        tile = cls(_local(rows * vectors * lanes, dtype), rows, vectors, lanes)
+        tile = cls.empty(rows, vectors, lanes, dtype)
         for i in range(rows):
             for j in range(vectors):
                 tile.put(i, j, constant(0, dtype, lanes))
@@ -132,86 +134,6 @@ def _steps(count: int, unroll: int, step: Callable[[Expr], None]) -> None:
                 step(index * unroll + i)
     for k in range(whole * unroll, count):
         step(k)
-
-
-def cover(
-    isa: Isa,
-    rows: int,
-    panels: int,
-    tile: Callable[[Expr, int, Expr, int], None],
-    *,
-    before: Callable[[Expr, int], None] | None = None,
-    packed: int = 0,
-) -> None:
-    """Cover rows x panels with tiles, panels outside, so that a panel stays in cache.
-
-    `tile(row, height, panel, vectors)` writes one; `before(panel, vectors)` runs once for each
-    group of panels; `packed` as in `tile_shape`.
-    """
-    height, vectors = tile_shape(isa, rows, panels, packed)
-
-    def group(panel: Expr, v: int) -> None:
-        if before is not None:
-            before(panel, v)
-        tiles(rows, height, lambda row, h: tile(row, h, panel, v), parallel=False)
-
-    tiles(panels, vectors, group, parallel=False)
-
-
-def cover_by_depth(
-    isa: Isa,
-    size: tuple[int, int, int],
-    left: Callable[[Expr, Expr], Expr],
-    right: Callable[[Expr, Expr], Expr],
-    finish: Callable[[Tile, Expr, Expr], None],
-) -> None:
-    """Cover rows x panels with tiles of a float product whose depth is cut as the schedule says.
-
-    The part of a group of panels that belongs to one cut serves all rows before the next one.
-
-    Args:
-        isa: The vector unit.
-        size: Rows, depth and panels.
-        left: The scalar at (row, depth).
-        right: The vector at (panel, depth).
-        finish: Takes a tile with its first row and its first panel.
-    """
-    t, lanes = ir(), isa.lanes
-    rows, depth, panels = size
-    height, vectors = tile_shape(isa, rows, panels)
-
-    def group(panel: Expr, v: int) -> None:
-        kept = t.alloc_buffer((rows * v * lanes,), "float32")
-        with t.serial(0, rows * v) as i:
-            store(kept, constant(0, "float32", lanes), i * lanes, lanes)
-
-        def taken(row: Expr, h: int) -> Tile:
-            sums = Tile(_local(h * v * lanes, "float32"), h, v, lanes)
-            for i in range(h):
-                for j in range(v):
-                    sums.put(i, j, load(kept, ((row + i) * v + j) * lanes, lanes))
-            return sums
-
-        def part(start: Expr, count: int) -> None:
-            def tile(row: Expr, h: int) -> None:
-                sums = taken(row, h)
-                float_product(
-                    sums,
-                    count,
-                    lambda i, k: left(row + i, start + k),
-                    lambda j, k: right(panel + j, start + k),
-                    isa.schedule.unroll,
-                )
-                for i in range(h):
-                    for j in range(v):
-                        store(kept, sums.get(i, j), ((row + i) * v + j) * lanes, lanes)
-
-            tiles(rows, height, tile, parallel=False)
-
-        tiles(depth, min(depth, isa.schedule.depth or depth), part, parallel=False)
-        tiles(rows, height, lambda row, h: finish(taken(row, h), row, panel), parallel=False)
-
-    tiles(panels, vectors, group, parallel=False)
 
 
 def multiply_add(isa: Isa, sums: Expr, codes: Expr, weights: Expr) -> Expr:

@@ -36,6 +36,8 @@ KERNELS = (
     "attention-2x2x4x16-int8-w8a8",
     "cross_attention-2x7x9x24-fp32-w32a32",
     "cross_attention-2x7x9x24-int8-w8a8",
+    "cross_attention-1x26x1100x20-fp32-w32a32",  # so many keys are summed in parts
+    "cross_attention-1x26x1100x20-int8-w8a8",
     "matmul-2x7x20x30-int8-w8a8",
     "matmul-2x4x20x32-fp32-w32a32",
     "norm-4x30-fp32-w32a32",
