@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from hwnas.errors import DeviceError
 from hwnas.measure.kernel import Kernel
 from hwnas.measure.runners.seam import Network
-from hwnas.measure.timing import Timed
+from hwnas.measure.samples import Timed
 
 __all__ = ["Bench", "ConnectionLost", "Ready", "Unsupported"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwnas.device import DeviceProfile
 from hwnas.measure.program import Program
-from hwnas.measure.timing import Timed
+from hwnas.measure.samples import Timed
 
 __all__ = ["cold_bytes_of", "copies_for", "copies_of"]
 

@@ -11,7 +11,7 @@ from hwnas.errors import DeviceError
 
 if TYPE_CHECKING:
     from hwnas.measure.runners.bench import Bench, Ready
-    from hwnas.measure.timing import Sample
+    from hwnas.measure.samples import Sample
 
 __all__ = ["all_engines", "our_engine", "take_turns"]
 

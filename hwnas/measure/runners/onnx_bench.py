@@ -18,7 +18,7 @@ from hwnas.measure.runners.clocks import refuse_unlocked
 from hwnas.measure.runners.copies import cold_bytes_of, copies_for
 from hwnas.measure.runners.onnx_kernels import Graph, onnx_kernel
 from hwnas.measure.runners.seam import Network
-from hwnas.measure.timing import Timed, sampled
+from hwnas.measure.samples import Timed, sampled
 
 __all__ = ["OnnxBench"]
 

@@ -24,7 +24,7 @@ from hwnas.measure.runners.copies import cold_bytes_of, copies_of
 from hwnas.measure.runners.reference import REFERENCE, SIDE, reference_module
 from hwnas.measure.runners.seam import Network
 from hwnas.measure.runners.session import Address, connected
-from hwnas.measure.timing import Sample, Timed
+from hwnas.measure.samples import Sample, Timed
 
 __all__ = ["RpcBench"]
 

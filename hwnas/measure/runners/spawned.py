@@ -13,7 +13,7 @@ from hwnas.measure.kernel import Kernel
 from hwnas.measure.measurement import Measurement
 from hwnas.measure.runners.child import Child, ChildDied, ChildHangs
 from hwnas.measure.runners.seam import Cause, Network, Timeable, named, to_json
-from hwnas.measure.timing import Rules
+from hwnas.measure.samples import Rules
 
 __all__ = ["Limits", "SpawnedRunner"]
 

@@ -17,7 +17,7 @@ from hwnas.measure.runners.clocks import refuse_unlocked
 from hwnas.measure.runners.copies import cold_bytes_of, copies_of
 from hwnas.measure.runners.seam import Network
 from hwnas.measure.runners.torch_kernels import TorchKernel, torch_kernel
-from hwnas.measure.timing import Sample, Timed, sampled
+from hwnas.measure.samples import Sample, Timed, sampled
 
 __all__ = ["TorchBench"]
 

@@ -21,7 +21,7 @@ from hwnas.measure.runners.clocks import refuse_unlocked
 from hwnas.measure.runners.copies import cold_bytes_of, copies_of
 from hwnas.measure.runners.reference import REFERENCE, SIDE, reference_module
 from hwnas.measure.runners.seam import Network
-from hwnas.measure.timing import Timed, sampled
+from hwnas.measure.samples import Timed, sampled
 
 __all__ = ["TvmBench"]
 

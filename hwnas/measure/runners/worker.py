@@ -21,10 +21,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import IO, Any, Final, cast
 
+from hwnas.measure.quiet import Quiet
 from hwnas.measure.runners.bench import Bench, ConnectionLost, Unsupported
 from hwnas.measure.runners.clocks import clocks
 from hwnas.measure.runners.seam import from_json
-from hwnas.measure.timing import Rules, take
+from hwnas.measure.samples import Rules
+from hwnas.measure.timing import take
 
 __all__ = ["main"]
 
@@ -43,13 +45,18 @@ def main() -> None:
         _say(said, broken=_message(error))
         return
     _say(said, ready=bench.version)
-    rules = Rules(**config["rules"])
+    rules, quiet = Rules(**config["rules"]), Quiet()
     for line in sys.stdin:
-        _say(said, **_answer(bench, rules, json.loads(line), said))
+        _say(said, **_answer(bench, rules, quiet, json.loads(line), said))
 
 
 def _answer(
-    bench: Bench, rules: Rules, task: Mapping[str, Any], said: IO[str], again: int = _AGAIN
+    bench: Bench,
+    rules: Rules,
+    quiet: Quiet,
+    task: Mapping[str, Any],
+    said: IO[str],
+    again: int = _AGAIN,
 ) -> dict[str, Any]:
     """Time one subject; whatever goes wrong is its failure.
 
@@ -61,14 +68,18 @@ def _answer(
         with bench.ready(from_json(task)) as ready:
             before = clocks()
             timing = take(
-                ready.timed, ready.reference, rules, progress=lambda: _say(said, at="running")
+                ready.timed,
+                ready.reference,
+                rules,
+                quiet=quiet,
+                progress=lambda: _say(said, at="running"),
             )
             details = {**ready.details, "clocks_mhz": [before, clocks()]}
     except Unsupported as error:
         return {"failed": _message(error), "cause": "unsupported"}
     except ConnectionLost as error:
         if again > 0:
-            return _answer(bench, rules, task, said, again - 1)
+            return _answer(bench, rules, quiet, task, said, again - 1)
         return {"failed": _message(error), "cause": "connection"}
     except Exception as error:
         return {"failed": _message(error), "cause": "build"}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from hwnas.errors import DeviceError
 from hwnas.measure.runners.bench import ConnectionLost, Ready, Unsupported
-from hwnas.measure.timing import Sample
+from hwnas.measure.samples import Sample
 
 
 class FaultyBench:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from hwnas.device.fields import MeasuringProtocol
-from hwnas.measure.timing import Rules, Sample, sampled, take
+from hwnas.measure.quiet import Quiet
+from hwnas.measure.samples import Rules, Sample, sampled
+from hwnas.measure.timing import take
 
 RULES = Rules(warmup=2, repeats=4, budget_s=100.0)
 
@@ -85,7 +87,71 @@ def test_the_reference_runs_in_the_same_rounds():
     timing = take(recorded("subject", 2.0), recorded("reference", 0.5), RULES)
     assert timing.reference_ms == 0.5
     assert order[:4] == ["subject", "subject", "reference", "reference"]
-    assert order[4:] == ["reference", "subject"] * 8
+    session = [*["reference", "reference", "subject"] * 4, "reference", "reference"]
+    assert order[4:] == session * 2
+
+
+class Machine:
+    """Takes 2 ms for the subject and 0.5 for the reference, half as much again where it is slow.
+
+    `slow` are stretches of calls of the reference, as (first, last).
+    """
+
+    def __init__(self, *slow):
+        self.slow, self.probes = slow, 0
+
+    @property
+    def factor(self):
+        return 1.5 if any(a <= self.probes <= b for a, b in self.slow) else 1.0
+
+    def reference(self):
+        self.probes += 1
+        return [Sample(0.5 * self.factor, 0.5 * self.factor)]
+
+    def subject(self):
+        return [Sample(2.0 * self.factor, 2.0 * self.factor)]
+
+
+def test_a_repeat_waits_until_the_reference_is_fast():
+    machine = Machine((8, 40))
+    timing = take(machine.subject, machine.reference, RULES)
+    assert timing.value_ms == 2.0
+    assert not timing.noisy
+    assert machine.probes > 40
+
+
+def test_what_ran_beside_a_slow_reference_does_not_count():
+    """Sessions in which the machine is slow throughout agree with each other, and say nothing."""
+    quiet = Quiet()
+    for _ in range(30):
+        assert quiet.accepts(0.5)
+    machine = Machine((0, 22), (40, 10**9))
+    rules = Rules(warmup=0, repeats=4, budget_s=0.2, patience_s=0.0, statistic="median")
+    timing = take(machine.subject, machine.reference, rules, quiet=quiet)
+    assert timing.value_ms == 2.0
+    assert 0 < timing.clean < len(timing.repeats_ms)
+    assert timing.sessions_ms[0] == 3.0
+
+
+def test_where_the_reference_is_never_fast_the_value_is_noisy():
+    quiet = Quiet()
+    for _ in range(400):
+        quiet.accepts(0.5)
+    machine = Machine((0, 10**9))
+    rules = Rules(warmup=0, repeats=4, budget_s=0.05, patience_s=0.0, max_sessions=3)
+    timing = take(machine.subject, machine.reference, rules, quiet=quiet)
+    assert timing.value_ms == 3.0
+    assert timing.clean == 0
+    assert timing.noisy
+    assert "the reference was slower than usual" in timing.message
+
+
+def test_a_machine_that_stays_slower_is_usual_after_a_while():
+    quiet = Quiet()
+    for _ in range(600):
+        quiet.accepts(0.5)
+    assert not quiet.accepts(0.7)
+    assert [quiet.accepts(0.7) for _ in range(600)][-1]
 
 
 def test_several_calls_are_shared_out():
