@@ -174,7 +174,7 @@ class RunFolder:
 
     def evaluations(self) -> Sequence[Evaluation]:
         """Every evaluation on disk, in the order of writing."""
-        return self.journal(_EVALUATIONS).evaluations
+        return self.journal(_EVALUATIONS).records
 
     def append(self, *evaluations: Evaluation) -> None:
         """Append evaluations, all lines in one write.

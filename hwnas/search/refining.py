@@ -50,7 +50,7 @@ class RealValues:
         self._space, self._model = space, model
         self._journal = None if folder is None else folder.journal(file)
         self._known: dict[bytes, tuple[float | None, str]] = {}
-        stored = () if self._journal is None else self._journal.evaluations
+        stored = () if self._journal is None else self._journal.records
         for key, evaluation in by_key(space, stored).items():
             self._known[key] = (evaluation.values.get(model.name), evaluation.message)
 

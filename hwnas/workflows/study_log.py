@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,12 +10,12 @@ from types import TracebackType
 from typing import Any
 
 from hwnas.errors import RunError
-from hwnas.records.files import append_text, explained, replace_text
+from hwnas.records.files import explained, replace_text
+from hwnas.records.lines import AppendedLines
 from hwnas.records.lock import FolderLock
 
 __all__ = ["StudyLog"]
 
-_LOG = logging.getLogger(__name__)
 _SETTINGS, _LINES = "settings.json", "measurements.jsonl"
 Record = dict[str, Any]
 
@@ -48,12 +47,14 @@ class StudyLog:
             if not known.is_file():
                 replace_text(known, json.dumps(settings, indent=2) + "\n")
             self._check(settings)
-            self._records = self._read()
-            with explained("open", path / _LINES):
-                self._file = os.open(path / _LINES, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            self._lines = AppendedLines(
+                path / _LINES, _parse, _spell,
+                advice="cut the file off before it, what follows is then measured again",
+            )  # fmt: skip
         except BaseException:
             self._lock.release()
             raise
+        self._records = dict(self._lines.records)
 
     def __contains__(self, key: str) -> bool:
         return key in self._records
@@ -66,8 +67,7 @@ class StudyLog:
 
     def add(self, key: str, record: Mapping[str, Any]) -> None:
         """Append one measurement; it is on disk, whole, when this returns."""
-        line = json.dumps({"key": key, **record}, allow_nan=False)
-        append_text(self._file, self.path / _LINES, line + "\n")
+        self._lines.append((key, dict(record)))
         self._records[key] = dict(record)
 
     def records(self, prefix: str) -> Iterable[Record]:
@@ -81,9 +81,7 @@ class StudyLog:
 
     def close(self) -> None:
         """Close the files and give the lock back; a second call does nothing."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._lines.close()
         self._lock.release()
 
     def __enter__(self) -> StudyLog:
@@ -112,24 +110,14 @@ class StudyLog:
                 "folder with --out:\n  " + "\n  ".join(differ)
             )
 
-    def _read(self) -> dict[str, Record]:
-        path = self.path / _LINES
-        if not path.exists():
-            return {}
-        with explained("read", path):
-            whole, newline, torn = path.read_bytes().rpartition(b"\n")
-        if torn:
-            _LOG.warning("%s: dropped a torn last line of %d bytes", path, len(torn))
-            with explained("write", path):
-                os.truncate(path, len(whole) + len(newline))
-        found = {}
-        for number, line in enumerate(whole.split(b"\n") if newline else (), start=1):
-            try:
-                record = json.loads(line)
-                found[record.pop("key")] = record
-            except (ValueError, AttributeError, KeyError) as error:
-                raise RunError(
-                    f"{path}, line {number} is damaged ({error}); cut the file off before it, "
-                    "what follows is then measured again"
-                ) from error
-        return found
+
+def _parse(text: str) -> tuple[str, Record]:
+    record = json.loads(text)
+    if not isinstance(record, dict) or "key" not in record:
+        raise ValueError("no key")
+    return record.pop("key"), record
+
+
+def _spell(line: tuple[str, Record]) -> str:
+    key, record = line
+    return json.dumps({"key": key, **record}, allow_nan=False)
