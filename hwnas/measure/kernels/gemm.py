@@ -11,6 +11,7 @@ widened in the register; narrow codes are widened once for a block of rows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -134,27 +135,34 @@ def _floating(
             _widen(_plain(isa), weight, kernel.w_bits, depth, (panel, vectors), ahead)
 
         if isa.schedule.depth and scale is None:
-
-            def multiply(sums: Tile, row: Expr, panel: Expr, start: Expr, steps: int) -> None:
-                float_product(
-                    sums,
-                    steps,
-                    lambda i, k: left(row + i, start + k),
-                    lambda j, k: _float_at(
-                        weight, ((panel + j) * p.depth + start + k) * lanes, lanes
-                    ),
-                    isa.schedule.unroll,
-                )
-
-            summed = Summed(
-                "float32", lambda h, v, _: Tile.zeros(h, v, lanes, "float32"), multiply, finish
-            )
             size = (rows, p.depth, p.panels(lanes))
-            cover_by_depth(isa, size, isa.schedule.depth, summed)
+            cover_by_depth(isa, size, isa.schedule.depth, _summed(p, isa, weight, left, finish))
             return
         cover(isa, rows, p.panels(lanes), tile, before=widen if scale is not None else None)
 
     tiles(p.rows, min(p.rows, isa.schedule.block or BLOCK_ROWS), block, parallel=True)
+
+
+def _summed(
+    p: Product,
+    isa: Isa,
+    weight: Buffer,
+    left: Callable[[Expr, Expr], Expr],
+    finish: Callable[[Tile, Expr, Expr], None],
+) -> Summed:
+    """Products of a part of the depth at a time."""
+    lanes = isa.lanes
+
+    def multiply(sums: Tile, row: Expr, panel: Expr, start: Expr, steps: int) -> None:
+        float_product(
+            sums,
+            steps,
+            lambda i, k: left(row + i, start + k),
+            lambda j, k: _float_at(weight, ((panel + j) * p.depth + start + k) * lanes, lanes),
+            isa.schedule.unroll,
+        )
+
+    return Summed("float32", lambda h, v, _: Tile.zeros(h, v, lanes, "float32"), multiply, finish)
 
 
 def _float_at(weight: Buffer, at: Expr, lanes: int) -> Expr:
