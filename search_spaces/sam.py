@@ -21,7 +21,7 @@ from hwnas.space.declarations import Declaration
 from hwnas.space.derived import WITH_AXES
 from hwnas.workload.layers import Workload
 from hwnas.workload.sam import FULL_GRID, GEOMETRIES, LINEARS, SamGeometry, encoder_layers, plan_of
-from hwnas.workload.sam_decoder import mask_decoder_layers, prompt_encoder_layers
+from hwnas.workload.sam_decoder import decoder_layers
 from search_spaces.sam_slots import sam_slots
 
 __all__ = [
@@ -190,8 +190,7 @@ def _lower(arch: Arch, *, geometry: SamGeometry, decoder_bits: int) -> Workload:
     plan = plan_of(arch, geometry)
     layers = (
         *encoder_layers(plan),
-        *prompt_encoder_layers(bits=decoder_bits),
-        *mask_decoder_layers(plan.grid, bits=decoder_bits),
+        *decoder_layers(plan.grid, bits=decoder_bits, drawn_boxes=geometry.drawn_boxes),
     )
     return Workload(layers, (3, plan.resolution, plan.resolution))
 

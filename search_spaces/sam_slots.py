@@ -27,7 +27,7 @@ from hwnas.workload.sam import (
     qkv_layers,
     stem_layers,
 )
-from hwnas.workload.sam_decoder import mask_decoder_layers, prompt_encoder_layers
+from hwnas.workload.sam_decoder import decoder_layers
 
 __all__ = ["sam_slots"]
 
@@ -153,7 +153,5 @@ class _Ends:
 
     def decoder(self, resolution: int) -> Layers:
         grid = self.geometry.grid(resolution)
-        return (
-            *prompt_encoder_layers(bits=self.decoder_bits),
-            *mask_decoder_layers(grid, bits=self.decoder_bits),
-        )
+        drawn = self.geometry.drawn_boxes
+        return decoder_layers(grid, bits=self.decoder_bits, drawn_boxes=drawn)

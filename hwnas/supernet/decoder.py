@@ -17,6 +17,7 @@ def decode(
     embeddings: torch.Tensor,
     sparse: torch.Tensor,
     *,
+    dense: torch.Tensor | None = None,
     multimask: bool = False,
     positions: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -24,6 +25,7 @@ def decode(
 
     `embeddings` is (B, 256, g, g), `sparse` (B, P, n, 256). Returns mask logits (B, P, M, 4g, 4g)
     and predicted IoU (B, P, M); M = 1 (mask token 0), or 3 (tokens 1 to 3) with `multimask`.
+    `dense` (B, P, 256, g, g) is what mask prompts add to the embeddings, if there are any.
     `positions` (B, 256, g, g) say where the cells are, if not all over the image: embeddings may
     then be windows of larger ones.
 
@@ -33,7 +35,7 @@ def decode(
     if positions is None:
         positions = dense_positions(sam, embeddings.shape[-1])
     read = slice(1, None) if multimask else slice(0, 1)
-    return _decode(sam, embeddings, sparse, positions, read)
+    return _decode(sam, embeddings, sparse, dense, positions, read)
 
 
 def decode_semantic(sam: Any, embeddings: torch.Tensor) -> torch.Tensor:
@@ -43,13 +45,14 @@ def decode_semantic(sam: Any, embeddings: torch.Tensor) -> torch.Tensor:
     """
     none = embeddings.new_empty(len(embeddings), 1, 0, embeddings.shape[1])
     positions = dense_positions(sam, embeddings.shape[-1])
-    return _decode(sam, embeddings, none, positions, slice(None))[0][:, 0]
+    return _decode(sam, embeddings, none, None, positions, slice(None))[0][:, 0]
 
 
 def _decode(
     sam: Any,
     embeddings: torch.Tensor,
     sparse: torch.Tensor,
+    dense: torch.Tensor | None,
     positions: torch.Tensor,
     tokens_read: slice,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,8 +61,10 @@ def _decode(
     grid = embeddings.shape[-1]
     fixed = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])  # (1 + 4, 256)
     tokens = torch.cat([fixed.expand(b * p, -1, -1), sparse.flatten(0, 1)], dim=1)
-    image = embeddings + sam.prompt_encoder.no_mask_embed.weight.reshape(1, dim, 1, 1)
-    image = image[:, None].expand(b, p, dim, grid, grid).flatten(0, 1)  # (B·P, 256, g, g)
+    if dense is None:
+        dense = sam.prompt_encoder.no_mask_embed.weight.reshape(1, 1, dim, 1, 1)
+    image = embeddings[:, None] + dense
+    image = image.expand(b, p, dim, grid, grid).flatten(0, 1)  # (B·P, 256, g, g)
     if len(positions) > 1:  # each image has its own
         positions = positions[:, None].expand(b, p, dim, grid, grid).flatten(0, 1)
     hidden, image = decoder.transformer(image, positions, tokens)

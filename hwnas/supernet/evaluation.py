@@ -18,7 +18,7 @@ from hwnas.errors import ConfigError
 from hwnas.supernet.input_cache import InputCache
 from hwnas.supernet.mask_windows import windowed_masks
 from hwnas.supernet.prompt_decoder import PromptDecoder
-from hwnas.supernet.prompting import embed_boxes, embed_points
+from hwnas.supernet.prompting import EmbeddedPrompts, embed_prompts
 from hwnas.supernet.sam_model import encode
 
 __all__ = [
@@ -102,7 +102,7 @@ class Evaluator:
     def forget(self) -> None:
         """Drop what depends on the weights of the prompt encoder and the mask decoder."""
         self._decoder = PromptDecoder(self._sam)
-        self._sparse: dict[tuple[int, int], torch.Tensor] = {}
+        self._embedded: dict[tuple[int, int], EmbeddedPrompts] = {}
 
     @torch.no_grad()
     def score(self, embed: Embed, resolution: int) -> dict[PromptKind, list[ImageScores]]:
@@ -117,24 +117,21 @@ class Evaluator:
         device = next(self._sam.mask_decoder.parameters()).device
         for part, images in self._inputs.batches(rows, resolution, device):
             for row, embedding in zip(part, embed(images), strict=True):
-                sparse = self._tokens(row, resolution, embedding.device)
-                logits = self._decoder(embedding, sparse).chunk(len(self._prompts))
+                prompts = self._embed_prompts(row, resolution, embedding.device)
+                logits = self._decoder(embedding, prompts).chunk(len(self._prompts))
                 for kind, masks in zip(self._prompts, logits, strict=True):
                     found[kind][row] = _scores(masks, self.truths[row])
         return found
 
-    def _tokens(self, row: int, resolution: int, device: torch.device) -> torch.Tensor:
-        """Tokens of all prompts of an image, kind after kind; every kind has two tokens."""
+    def _embed_prompts(self, row: int, resolution: int, device: torch.device) -> EmbeddedPrompts:
+        """All prompts of an image, kind after kind; every kind has two tokens."""
         key = (row, resolution)
-        if key not in self._sparse:
-            truths, sam = self.truths[row], self._sam
-            self._sparse[key] = torch.cat(
-                [
-                    _sparse(sam, truths.prompts, truths.size, resolution, kind, device)
-                    for kind in self._prompts
-                ]
+        if key not in self._embedded:
+            truths = self.truths[row]
+            self._embedded[key] = _embedded(
+                self._sam, truths.prompts, truths.size, resolution, self._prompts, device
             )
-        return self._sparse[key]
+        return self._embedded[key]
 
 
 def evaluate_image(
@@ -189,8 +186,8 @@ def predict_masks(
     Boxes or center-most points are in pixels of the original image.
     """
     resolution = embedding.shape[-1] * sam.geometry.patch
-    sparse = _sparse(sam, prompts, size, resolution, prompt, embedding.device)
-    return postprocess(PromptDecoder(sam)(embedding[0], sparse), size) > 0
+    embedded = _embedded(sam, prompts, size, resolution, [prompt], embedding.device)
+    return postprocess(PromptDecoder(sam)(embedding[0], embedded), size) > 0
 
 
 @torch.no_grad()
@@ -213,20 +210,30 @@ def _own(sam: Any) -> Embed:
     return lambda images: encode(sam, images)
 
 
-def _sparse(
+def _embedded(
     sam: Any,
     prompts: Prompts,
     size: tuple[int, int],
     resolution: int,
-    prompt: PromptKind,
+    kinds: Sequence[PromptKind],
     device: torch.device,
-) -> torch.Tensor:
-    """Prompt tokens (n, 2, 256) of prompts in pixels of an image of `size`."""
+) -> EmbeddedPrompts:
+    """Prompts in pixels of an image of `size`, kind after kind."""
     scale = resolution / max(size)
-    if prompt == "box":
-        return embed_boxes(sam, torch.from_numpy(prompts.boxes).to(device) * scale, resolution)
+    boxes = torch.from_numpy(prompts.boxes).to(device) * scale
     points = (torch.from_numpy(prompts.points).to(device)[:, None] + 0.5) * scale - 0.5
-    return embed_points(sam, points, torch.ones(points.shape[:2], device=device), resolution)
+    parts = [
+        embed_prompts(
+            sam,
+            boxes[None] if kind == "box" else boxes[None, :0],
+            points[None] if kind == "point" else points[None, :0],
+            resolution,
+        )
+        for kind in kinds
+    ]
+    drawn = [part.boxes[0] for part in parts if part.boxes is not None]
+    sparse = torch.cat([part.sparse[0] for part in parts])
+    return EmbeddedPrompts(sparse, torch.cat(drawn) if drawn else None)
 
 
 def _scores(logits: torch.Tensor, truths: Truths) -> ImageScores:

@@ -1,21 +1,22 @@
 """The mask decoder for many prompts of one image, when no gradients are wanted.
 
 `decoder.decode` runs the stock two-way transformer, whose image side is copied for every prompt
-and projected to queries, keys and values five times. Here the image side stays shared until the
-first layer has written to it, and the projections move to the few prompt tokens: with T tokens
-and N >> T pixels, (X W_k') q = X (W_k' q), and (A X) W_v instead of A (X W_v). Equal to `decode`
-up to rounding; less than half of its multiplications.
+and projected to queries, keys and values five times. Here the image side stays shared until a
+drawn box or the first layer has written to it, and the projections move to the few prompt tokens:
+with T tokens and N >> T pixels, (X W_k') q = X (W_k' q), and (A X) W_v instead of A (X W_v). Equal
+to `decode` up to rounding; less than half of its multiplications.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from hwnas.supernet.prompting import dense_positions
+from hwnas.supernet.prompting import EmbeddedPrompts, dense_positions, dense_prompts
 
 __all__ = ["PromptDecoder"]
 
@@ -33,14 +34,23 @@ class PromptDecoder:
         self._positions: dict[int, torch.Tensor] = {}
 
     @torch.no_grad()
-    def __call__(self, embedding: torch.Tensor, sparse: torch.Tensor) -> torch.Tensor:
-        """Mask logits (P, 4g, 4g) of P prompts (P, n, 256) on one embedding (256, g, g)."""
+    def __call__(self, embedding: torch.Tensor, prompts: EmbeddedPrompts) -> torch.Tensor:
+        """Mask logits (P, 4g, 4g) of P prompts on one embedding (256, g, g)."""
         grid = embedding.shape[-1]
-        dense = self._sam.prompt_encoder.no_mask_embed.weight.reshape(-1, 1, 1)
-        image = (embedding + dense).flatten(1).T.contiguous()[None]  # (1, N, 256)
-        chunk = max(1, _CHUNK_BYTES // (image.numel() * image.element_size()))
-        masks = [self._decode(image, part, grid) for part in torch.split(sparse, chunk)]
+        chunk = max(1, _CHUNK_BYTES // (embedding.numel() * embedding.element_size()))
+        masks = [
+            self._decode(self._image(embedding, boxes), sparse, grid)
+            for sparse, boxes in _split(prompts, chunk)
+        ]
         return torch.cat(masks) if masks else embedding.new_empty(0, 4 * grid, 4 * grid)
+
+    def _image(self, embedding: torch.Tensor, boxes: torch.Tensor | None) -> torch.Tensor:
+        """The image side (P, N, 256); (1, N, 256) where no prompt changes it."""
+        if boxes is None:
+            dense: torch.Tensor = self._sam.prompt_encoder.no_mask_embed.weight[:, :, None, None]
+        else:
+            dense = dense_prompts(self._sam, boxes, embedding.shape[-1])
+        return (embedding + dense).flatten(2).transpose(1, 2).contiguous()
 
     def _decode(self, image: torch.Tensor, sparse: torch.Tensor, grid: int) -> torch.Tensor:
         decoder, positions = self._sam.mask_decoder, self._positions_of(grid)
@@ -70,6 +80,17 @@ class PromptDecoder:
             dense = dense_positions(self._sam, grid)
             self._positions[grid] = dense.flatten(2).transpose(1, 2).contiguous()  # (1, N, 256)
         return self._positions[grid]
+
+
+def _split(
+    prompts: EmbeddedPrompts, count: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Tokens and boxes of at most `count` prompts at a time; boxes only where one is drawn."""
+    for start in range(0, len(prompts.sparse), count):
+        rows = slice(start, start + count)
+        boxes = None if prompts.boxes is None else prompts.boxes[rows]
+        drawn = boxes is not None and not bool(boxes.isnan().all())
+        yield prompts.sparse[rows], boxes if drawn else None
 
 
 def _attend_to_self(layer: Any, queries: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

@@ -1,16 +1,48 @@
-"""Boxes and points as sparse prompt tokens, for any input resolution and any batch.
+"""Boxes and points as prompts, for any input resolution and any batch.
 
 The stock `PromptEncoder` divides by the one input size that it was built for and broadcasts the
 dense prompt to one grid; these functions take both from the call. Its weights are used as they are.
+
+A model whose geometry has `drawn_boxes` gets a box twice: as two tokens, and as a mask prompt, that
+is as the map of how much of each cell the box covers, from -1 to 1.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-__all__ = ["dense_positions", "embed_boxes", "embed_points", "embed_prompts"]
+__all__ = [
+    "EmbeddedPrompts",
+    "dense_positions",
+    "dense_prompts",
+    "draw_boxes",
+    "embed_boxes",
+    "embed_points",
+    "embed_prompts",
+]
+
+_CELLS = 4  # of a mask prompt along one of the embedding's
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedPrompts:
+    """P prompts of each image.
+
+    Attributes:
+        sparse: Tokens (..., P, n, 256).
+        boxes: What is drawn (..., P, 4), in pixels of the decoded map, NaN for a prompt that is
+            none; None where the model draws nothing.
+    """
+
+    sparse: torch.Tensor
+    boxes: torch.Tensor | None = None
+
+    def dense(self, sam: Any, grid: int) -> torch.Tensor | None:
+        """What each prompt adds to an embedding (..., P, 256, grid, grid); None if all alike."""
+        return None if self.boxes is None else dense_prompts(sam, self.boxes, grid)
 
 
 def embed_boxes(sam: Any, boxes: torch.Tensor, resolution: int) -> torch.Tensor:
@@ -44,14 +76,47 @@ def embed_points(
 
 def embed_prompts(
     sam: Any, boxes: torch.Tensor, points: torch.Tensor, resolution: int
-) -> torch.Tensor:
-    """Embed boxes (B, n, 4) and foreground points (B, m, 1, 2) as tokens (B, n + m, 2, 256).
+) -> EmbeddedPrompts:
+    """Embed boxes (B, n, 4) and foreground points (B, m, 1, 2) as one batch of n + m prompts.
 
-    Both go into one batch, as a box and a point with its padding are two tokens each.
+    They fit together, as a box and a point with its padding are two tokens each.
     """
     labels = torch.ones(points.shape[:-1], device=points.device)
     tokens = [embed_boxes(sam, boxes, resolution), embed_points(sam, points, labels, resolution)]
-    return torch.cat(tokens, dim=1)
+    drawn = None
+    if sam.geometry.drawn_boxes:
+        none = boxes.new_full((*points.shape[:2], 4), torch.nan)
+        drawn = torch.cat([boxes, none], dim=1)
+    return EmbeddedPrompts(torch.cat(tokens, dim=1), drawn)
+
+
+def draw_boxes(boxes: torch.Tensor, side: int, cell: float) -> torch.Tensor:
+    """Draw boxes (..., 4) in pixels on a map (..., side, side) of cells of `cell` pixels.
+
+    A box covers its last pixel too. 1 where a cell lies inside, -1 outside, between where a part.
+    """
+    edges = torch.arange(side, dtype=boxes.dtype, device=boxes.device) * cell
+    first, last = boxes[..., :2, None], boxes[..., 2:, None] + 1
+    share = (torch.minimum(last, edges + cell) - torch.maximum(first, edges)).clamp(min=0) / cell
+    across, down = share.unbind(-2)  # (..., side) each
+    return 2 * down[..., :, None] * across[..., None, :] - 1
+
+
+def dense_prompts(sam: Any, boxes: torch.Tensor, grid: int) -> torch.Tensor:
+    """What boxes (..., 4) add to an embedding, (..., 256, grid, grid).
+
+    Equal to the stock encoder given `draw_boxes` as masks; where a box is NaN, given none.
+    """
+    encoder = sam.prompt_encoder
+    none = encoder.no_mask_embed.weight[0][:, None, None]
+    drawn = ~boxes[..., 0].isnan()
+    dense: torch.Tensor = none.expand(*drawn.shape, -1, grid, grid)
+    if not drawn.any():
+        return dense
+    maps = draw_boxes(boxes[drawn], _CELLS * grid, sam.geometry.patch / _CELLS)
+    dense = dense.clone()
+    dense[drawn] = encoder.mask_downscaling(maps[:, None]).to(dense.dtype)
+    return dense
 
 
 def dense_positions(sam: Any, grid: int) -> torch.Tensor:
@@ -63,4 +128,4 @@ def dense_positions(sam: Any, grid: int) -> torch.Tensor:
 def _positions(encoder: Any, xy: torch.Tensor, resolution: int) -> torch.Tensor:
     flat = xy.reshape(1, -1, 2)
     encoded: torch.Tensor = encoder.pe_layer.forward_with_coords(flat, (resolution, resolution))
-    return encoded.reshape(*xy.shape[:-1], -1)
+    return encoded.reshape(*xy.shape[:-1], encoded.shape[-1])

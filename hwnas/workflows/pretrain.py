@@ -40,7 +40,7 @@ class Pretraining:
 
     `data` is a folder as in `hwnas.data.folder` whose split.csv has train and val; `base` the
     backbone. With `start`, a file with such a model or its shipped name, training goes on from
-    these weights and no backbone is needed: with stage d (a fresh decoder on the frozen encoder),
+    these weights and no backbone is needed: with stage d (the decoder, on the frozen encoder),
     with stage t2 of sam-vit-t (all of it; the default), or with both. `minutes` bounds the
     training of all stages together, embedding of the views not counted. Without `stages` all are
     run, without a recipe the one that the shipped models were made by.

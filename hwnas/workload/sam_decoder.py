@@ -6,6 +6,7 @@ layer runs once for each prompt, as in the package, which repeats the image embe
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,10 @@ from hwnas.workload import ops
 from hwnas.workload.layers import FLOAT_BITS, LayerSpec
 from hwnas.workload.ops import Bits
 
-__all__ = ["PROMPT_TOKENS", "mask_decoder_layers", "prompt_encoder_layers"]
+__all__ = [
+    "PROMPT_TOKENS", "decoder_layers", "mask_decoder_layers", "mask_prompt_layers",
+    "prompt_encoder_layers",
+]  # fmt: skip
 
 Layers = tuple[LayerSpec, ...]
 
@@ -30,6 +34,7 @@ _OUTPUT_TOKENS = 1 + _MASKS  # one for the predicted IoU
 _FREQUENCIES = _DIM // 2
 _REST: dict[str, Any] = {"group": "mask_decoder", "per_prompt": True}
 _EMBEDDINGS = 6  # two point labels, two corners, padding point, absent mask
+_MASK_CHANNELS = (1, 4, 16)  # of a mask prompt, from 4 x 4 cells a token to one
 
 
 def prompt_encoder_layers(*, tokens: int = PROMPT_TOKENS, bits: int = 16) -> Layers:
@@ -54,6 +59,43 @@ def prompt_encoder_layers(*, tokens: int = PROMPT_TOKENS, bits: int = 16) -> Lay
         **Bits(FLOAT_BITS, FLOAT_BITS, bits).spec(),
     )
     return (features,)
+
+
+def mask_prompt_layers(grid: int, *, bits: int = 16) -> Layers:
+    """A mask prompt of (4 x grid) squared, brought down to the embedding's grid and channels."""
+    rest: dict[str, Any] = {"group": "prompt_encoder", "per_prompt": True}
+    wide = max(bits, 16)
+    layers: list[LayerSpec] = []
+    for step, (c_in, c_out) in enumerate(itertools.pairwise(_MASK_CHANNELS)):
+        side = grid * (2, 1)[step]
+        name = f"prompt_encoder.mask_downscaling.{3 * step}"
+        layers += [
+            ops.conv(name, (c_in, c_out), 2, side, Bits(bits, bits, wide), stride=2, **rest),
+            ops.norm(
+                f"prompt_encoder.mask_downscaling.{3 * step + 1}", side * side, c_out,
+                a_bits=wide, out_bits=wide, **rest,
+            ),
+            ops.elementwise(
+                f"prompt_encoder.mask_downscaling.{3 * step + 2}", "act", side * side * c_out,
+                side * side * c_out, a_bits=wide, out_bits=bits, **rest,
+            ),
+        ]  # fmt: skip
+    last = ops.conv(
+        "prompt_encoder.mask_downscaling.6", (_MASK_CHANNELS[-1], _DIM), 1, grid,
+        Bits(bits, bits, bits), **rest,
+    )  # fmt: skip
+    return (*layers, last)
+
+
+def decoder_layers(
+    grid: int, *, bits: int = 16, tokens: int = PROMPT_TOKENS, drawn_boxes: bool = False
+) -> Layers:
+    """All that one prompt costs: `drawn_boxes` says whether it comes as a mask, too."""
+    return (
+        *prompt_encoder_layers(bits=bits, tokens=tokens),
+        *(mask_prompt_layers(grid, bits=bits) if drawn_boxes else ()),
+        *mask_decoder_layers(grid, bits=bits, tokens=tokens),
+    )
 
 
 @dataclass(frozen=True, slots=True)

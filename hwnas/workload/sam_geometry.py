@@ -16,6 +16,8 @@ class SamGeometry:
     `window` is the side of a local-attention window in tokens, 0 where every block attends
     globally. `resolutions` are the square input sides, in pixels, that the space offers, from
     small to large; the largest is the one that the checkpoint was trained at.
+    `drawn_boxes`: a box is given to the prompt encoder twice, as its two corners and drawn as a
+    filled mask prompt. The published weights know corners only; see `docs/decisions/0013`.
     """
 
     name: str
@@ -30,6 +32,7 @@ class SamGeometry:
     mlp_ratio: int = 4
     neck_dim: int = 256
     stages: int = 4
+    drawn_boxes: bool = False
 
     @property
     def image_size(self) -> int:
@@ -64,10 +67,26 @@ GEOMETRIES: dict[str, SamGeometry] = {
     g.name: g
     for g in (
         SamGeometry(
-            "sam-vit-t", 192, 12, 3, (2, 5, 8, 11), 8, (128, 256, 384, 512), heads_options=(1, 2, 3)
+            "sam-vit-t",
+            192,
+            12,
+            3,
+            (2, 5, 8, 11),
+            8,
+            (128, 256, 384, 512),
+            heads_options=(1, 2, 3),
+            drawn_boxes=True,
         ),
         SamGeometry(
-            "sam-vit-s", 384, 12, 6, tuple(range(12)), 0, (256, 384, 512), heads_options=(3, 4, 6)
+            "sam-vit-s",
+            384,
+            12,
+            6,
+            tuple(range(12)),
+            0,
+            (256, 384, 512),
+            heads_options=(3, 4, 6),
+            drawn_boxes=True,
         ),
         SamGeometry(
             "sam-vit-b", 768, 12, 12, (2, 5, 8, 11), 14, _SAM_RESOLUTIONS, heads_options=(6, 9, 12)

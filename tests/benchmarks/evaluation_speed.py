@@ -22,7 +22,7 @@ from hwnas.data.transforms import postprocess, preprocess
 from hwnas.space import load_space
 from hwnas.supernet.decoder import decode
 from hwnas.supernet.evaluation import Evaluator
-from hwnas.supernet.prompting import embed_boxes
+from hwnas.supernet.prompting import embed_prompts
 from hwnas.supernet.sam_supernet import build
 from hwnas.workflows.evaluation_data import open_data
 
@@ -43,8 +43,11 @@ def plain(net: Any, images: Any, arch: Any, truths: Any) -> float:
         resolution = net.resolution(arch)
         embedding = net.embed(preprocess(image.image, resolution)[None], arch)
         boxes = torch.from_numpy(truth.prompts.boxes) * (resolution / max(image.size))
-        sparse = embed_boxes(net.sam, boxes, resolution)
-        masks = postprocess(decode(net.sam, embedding, sparse[None])[0][0, :, 0], image.size) > 0
+        none = torch.empty(1, 0, 1, 2)
+        prompts = embed_prompts(net.sam, boxes[None], none, resolution)
+        dense = prompts.dense(net.sam, embedding.shape[-1])
+        logits = decode(net.sam, embedding, prompts.sparse, dense=dense)[0][0, :, 0]
+        masks = postprocess(logits, image.size) > 0
         objects = image.instances == truth.prompts.ids[:, None, None]
         means.append(iou_of_masks(masks.numpy(), objects).mean())
     return float(np.mean(means))

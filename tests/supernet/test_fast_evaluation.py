@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from hwnas.supernet.decoder import decode
 from hwnas.supernet.evaluation import Evaluator, evaluate_image, evaluate_images
 from hwnas.supernet.mask_windows import windowed_masks
 from hwnas.supernet.prompt_decoder import PromptDecoder
-from hwnas.supernet.prompting import embed_boxes, embed_points
+from hwnas.supernet.prompting import EmbeddedPrompts, dense_prompts, embed_boxes, embed_points
 from hwnas.supernet.sam_model import build_sam
 from hwnas.workload.sam_geometry import SamGeometry
 
@@ -26,10 +27,10 @@ TINY = SamGeometry(
 )
 
 
-@pytest.fixture(scope="module")
-def sam() -> Any:
+@pytest.fixture(scope="module", params=[False, True], ids=["corners", "drawn"])
+def sam(request: pytest.FixtureRequest) -> Any:
     torch.manual_seed(0)
-    built = build_sam(TINY)
+    built = build_sam(replace(TINY, drawn_boxes=request.param))
     for name, parameter in built.mask_decoder.named_parameters():
         if "norm" in name or "upscaling.1" in name:  # random gains would make the map flat
             torch.nn.init.constant_(parameter, float(name.endswith("weight")))
@@ -54,9 +55,14 @@ def test_the_prompt_decoder_equals_the_plain_one(
 ) -> None:
     monkeypatch.setattr(prompt_decoder, "_CHUNK_BYTES", 1 << 19)  # several chunks
     embedding, sparse = torch.randn(256, 8, 8), torch.randn(prompts, tokens, 256)
+    boxes = torch.rand(prompts, 4) * 60
+    boxes[prompts // 2 :] = torch.nan  # as points after boxes
+    drawn = sam.geometry.drawn_boxes
+    given = EmbeddedPrompts(sparse[None], boxes[None] if drawn else None)
     with torch.no_grad():
-        expected = decode(sam, embedding[None], sparse[None])[0][0, :, 0]
-    found = PromptDecoder(sam)(embedding, sparse)
+        dense = given.dense(sam, 8)
+        expected = decode(sam, embedding[None], given.sparse, dense=dense)[0][0, :, 0]
+    found = PromptDecoder(sam)(embedding, EmbeddedPrompts(sparse, boxes if drawn else None))
     assert found.shape == (prompts, 32, 32)
     assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
 
@@ -92,12 +98,16 @@ def plain_scores(sam: Any, image: LabeledImage, resolution: int, prompt: str) ->
     scale = resolution / max(image.size)
     with torch.no_grad():
         embedding = textured(preprocess(image.image, resolution)[None])
+        dense = None
         if prompt == "box":
-            sparse = embed_boxes(sam, torch.from_numpy(prompts.boxes) * scale, resolution)
+            boxes = torch.from_numpy(prompts.boxes) * scale
+            sparse = embed_boxes(sam, boxes, resolution)
+            if sam.geometry.drawn_boxes:
+                dense = dense_prompts(sam, boxes[None], resolution // 16)
         else:
             points = (torch.from_numpy(prompts.points)[:, None] + 0.5) * scale - 0.5
             sparse = embed_points(sam, points, torch.ones(points.shape[:2]), resolution)
-        logits = decode(sam, embedding, sparse[None])[0][0, :, 0]
+        logits = decode(sam, embedding, sparse[None], dense=dense)[0][0, :, 0]
     masks = (postprocess(logits, image.size) > 0).numpy()
     truths = image.instances == prompts.ids[:, None, None]
     return iou_of_masks(masks, truths), boundary_iou(masks, truths)

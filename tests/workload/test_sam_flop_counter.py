@@ -9,7 +9,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from hwnas.supernet.torchvision_shim import ensure_torchvision
 from hwnas.workload import GEOMETRIES
 from hwnas.workload.sam import EncoderPlan, encoder_layers
-from hwnas.workload.sam_decoder import mask_decoder_layers, prompt_encoder_layers
+from hwnas.workload.sam_decoder import (
+    mask_decoder_layers,
+    mask_prompt_layers,
+    prompt_encoder_layers,
+)
 
 ensure_torchvision()
 
@@ -82,3 +86,17 @@ def test_prompt_encoder_products_are_element_operations():
     (layer,) = prompt_encoder_layers(tokens=2)
     macs = counted_macs(lambda: encoder(points=None, boxes=box, masks=None))
     assert layer.element_ops == macs + layer.out_elems
+
+
+@pytest.mark.parametrize("grid", [32, 28])
+def test_mask_prompt(grid):
+    from segment_anything.modeling import PromptEncoder
+
+    encoder = PromptEncoder(256, (grid, grid), (16 * grid, 16 * grid), mask_in_chans=16)
+    encoder.requires_grad_(False)
+    drawn = torch.zeros(1, 1, 4 * grid, 4 * grid)
+    macs = counted_macs(lambda: encoder(points=None, boxes=None, masks=drawn))
+    layers = mask_prompt_layers(grid)
+    assert macs == sum(layer.macs for layer in layers)
+    weights = sum(p.numel() for p in encoder.mask_downscaling.parameters())
+    assert weights == sum(layer.weight_elems + layer.bias_elems for layer in layers)

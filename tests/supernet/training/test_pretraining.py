@@ -16,10 +16,12 @@ from safetensors.torch import save_file
 from hwnas.data.views import View
 from hwnas.errors import CheckpointError, ConfigError, DataError, Interrupted, RunError
 from hwnas.supernet.checkpoint import load_sam, read_tensors
-from hwnas.supernet.prompting import dense_positions
+from hwnas.supernet.decoder import decode
+from hwnas.supernet.prompting import dense_positions, dense_prompts
 from hwnas.supernet.sam_model import build_sam, encode
 from hwnas.supernet.training.batches import Batch
 from hwnas.supernet.training.losses import embedding_loss, mask_losses
+from hwnas.supernet.training.pretraining import decoding
 from hwnas.supernet.training.pretraining.decoding import (
     prompt_losses,
     slice_view,
@@ -198,7 +200,8 @@ def test_a_window_keeps_its_place_in_the_image() -> None:
         assert (part.instances > 0).any()
         assert np.array_equal(part.instances, ids[16 * y : 16 * y + 48, 16 * x : 16 * x + 48])
         assert part.height == min(48, 120 - 16 * y)
-    sam = build_sam(GEOMETRIES["sam-vit-t"])
+    # a drawn box is drawn in the window, whose place only its tokens say
+    sam = build_sam(replace(GEOMETRIES["sam-vit-t"], drawn_boxes=False))
     boxes, points = torch.tensor([[[4.0, 6, 20, 30]]]), torch.tensor([[[[9.0, 11]]]])
     batch = Batch(torch.zeros(1, 3, 48, 48), boxes, points, torch.ones(1, 2, 24, 24))
     offset = torch.tensor([16.0 * x, 16.0 * y])
@@ -210,6 +213,28 @@ def test_a_window_keeps_its_place_in_the_image() -> None:
     assert by_offset == prompt_losses(sam, embedding, moved, **shared)
     elsewhere = prompt_losses(sam, embedding, batch, **shared)
     assert by_offset["loss"] != elsewhere["loss"]
+
+
+def test_a_box_is_drawn_where_its_window_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def spy(sam: Any, embedding: Any, sparse: Any, *, dense: Any, positions: Any) -> Any:
+        drawn.append(dense)
+        return decode(sam, embedding, sparse, dense=dense, positions=positions)
+
+    monkeypatch.setattr(decoding, "decode", spy)
+    sam = build_sam(GEOMETRIES["sam-vit-t"])
+    y, x, box = 2, 4, torch.tensor([[[70.0, 40, 92, 61]]])  # of a view of 8 x 8 cells
+    shown = box - torch.tensor([16.0 * x, 16.0 * y]).repeat(2)
+    points = torch.zeros(1, 0, 1, 2)
+    batch = Batch(torch.zeros(1, 3, 48, 48), shown, points, torch.ones(1, 1, 24, 24))
+    places = dense_positions(sam, 8)[:, :, y : y + 3, x : x + 3]
+    offset = torch.tensor([[16.0 * x, 16.0 * y]])
+    prompt_losses(
+        sam, torch.randn(1, 256, 3, 3), batch, resolution=128, offsets=offset, positions=places
+    )
+    whole = dense_prompts(sam, box, 8)[..., y : y + 3, x : x + 3]
+    assert torch.allclose(drawn[0], whole, atol=1e-6)
 
 
 def test_the_restarted_recipe_is_fit_for_sam_vit_t() -> None:

@@ -95,8 +95,9 @@ class PromptTask:
         )  # fmt: skip
 
     def predict(self, sam: Any, embedding: torch.Tensor, batch: Batch) -> Prediction:
-        sparse = embed_prompts(sam, batch.boxes, batch.points, batch.resolution)
-        logits, iou = decode(sam, embedding, sparse)
+        prompts = embed_prompts(sam, batch.boxes, batch.points, batch.resolution)
+        dense = prompts.dense(sam, embedding.shape[-1])
+        logits, iou = decode(sam, embedding, prompts.sparse, dense=dense)
         return Prediction(logits[:, :, 0].flatten(0, 1).float(), iou[..., 0].flatten().float())
 
     def loss(self, prediction: Prediction, batch: Batch) -> dict[str, torch.Tensor]:

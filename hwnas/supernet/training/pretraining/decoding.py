@@ -8,6 +8,7 @@ their place in the whole image, so what is learned holds there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -102,8 +103,12 @@ def prompt_losses(
     if offsets is not None:
         boxes = boxes + offsets[:, None].repeat(1, 1, 2)
         points = points + offsets[:, None, None]
-    sparse = embed_prompts(sam, boxes, points, resolution)
-    logits, iou = decode(sam, embedding, sparse, positions=positions)
+    prompts = embed_prompts(sam, boxes, points, resolution)
+    if prompts.boxes is not None and offsets is not None:  # drawn in their window
+        moved = prompts.boxes - offsets[:, None].repeat(1, 1, 2)
+        prompts = replace(prompts, boxes=moved)
+    dense = prompts.dense(sam, embedding.shape[-1])
+    logits, iou = decode(sam, embedding, prompts.sparse, dense=dense, positions=positions)
     with float32(embedding.device):
         return mask_losses(
             logits[:, :, 0].flatten(0, 1).float(),

@@ -163,7 +163,7 @@ def restart(
 
     `start` holds a model of that name or, for t2, what a stage t1 or t2 left
     (`stages/t2.safetensors`): then the head of the auxiliary task goes on as well, else it is
-    fresh. Stage d begins with a fresh prompt encoder and mask decoder.
+    fresh.
     """
     torch.manual_seed(run.seed + 1)
     sam, dense = build_sam(GEOMETRIES[name]), DenseHead(GEOMETRIES[name].neck_dim)
@@ -190,10 +190,6 @@ def _train_decoder(
     validation: Sequence[LabeledImage],
 ) -> None:
     recipe = run.recipe
-    fresh = build_sam(GEOMETRIES[sam.geometry.name])
-    _prime(fresh, recipe)
-    sam.prompt_encoder.load_state_dict(fresh.prompt_encoder.state_dict())
-    sam.mask_decoder.load_state_dict(fresh.mask_decoder.state_dict())
     fused = fused_embedding(sam)
     embed = fused or partial(encode, sam)
 
