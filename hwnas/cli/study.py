@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from hwnas.cli import study_proxies
 from hwnas.cli.completion import complete_space
 from hwnas.cli.output import note, print_json, print_table
 
@@ -22,6 +23,9 @@ app = typer.Typer(help="Study what parts of a space are worth.", no_args_is_help
 @app.callback()
 def _root() -> None:
     """Study what parts of a space are worth."""
+
+
+study_proxies.add_to(app)
 
 
 @app.command("space")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hwnas.cost.additive import Additive, AdditiveTables
 from hwnas.cost.building import build, check_values
 from hwnas.cost.context import CostContext
 from hwnas.cost.learning import FitReport, Judged, Refinement, Refining
@@ -20,6 +21,8 @@ from hwnas.cost.needs import declared_needs, is_ready, missing_needs
 from hwnas.cost.slot_tables import SlotTables
 
 __all__ = [
+    "Additive",
+    "AdditiveTables",
     "Breakdown",
     "CostBatch",
     "CostContext",

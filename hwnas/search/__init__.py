@@ -7,6 +7,9 @@ from hwnas.search.algorithm import Algorithm, Told
 from hwnas.search.designs import Column, Design, Designs
 from hwnas.search.dominance import non_dominated
 from hwnas.search.evaluator import Evaluator
+from hwnas.search.exact import ExactResult, ExactSearch, run_exact
+from hwnas.search.exact_choice import Certificate
+from hwnas.search.exact_gap import FrontGap, front_gap
 from hwnas.search.executor import Executor, SerialExecutor
 from hwnas.search.failures import FailurePolicy
 from hwnas.search.fitting import fitted_names, with_fitted
@@ -25,12 +28,16 @@ from hwnas.search.worker import WorkerSpec, Workplace
 
 __all__ = [
     "Algorithm",
+    "Certificate",
     "Column",
     "Design",
     "Designs",
     "Evaluator",
+    "ExactResult",
+    "ExactSearch",
     "Executor",
     "FailurePolicy",
+    "FrontGap",
     "HistoryPoint",
     "Limit",
     "Objective",
@@ -47,9 +54,11 @@ __all__ = [
     "Workplace",
     "executed_names",
     "fitted_names",
+    "front_gap",
     "hypervolume",
     "non_dominated",
     "refinement_of",
+    "run_exact",
     "run_exhaustive",
     "run_nsga2",
     "run_random",
