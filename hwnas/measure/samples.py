@@ -22,6 +22,7 @@ Flags = NDArray[np.bool_]
 _MAX_WALL_TO_CPU: Final = 1.1
 _SLACK_MS: Final = 0.05
 _LEAST_S: Final = 0.05  # for each repeat that the protocol asks for
+_MOST_LEAST_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ class Rules:
         agreement: Two sessions agree if their statistics differ by no more than this share.
         min_clean: Fewer clean repeats than this make the value noisy.
         budget_s: No session starts after this time; the first two always run.
-        least_s: Sessions go on for at least so long: what slows a machine down comes and goes.
+        least_s: Sessions go on for at least so long, unless the reference was fast all the time:
+            what slows a machine down comes and goes.
         patience_s: How long one repeat waits for a reference that is as fast as usual.
         max_sessions: Nor after so many.
     """
@@ -74,7 +76,7 @@ class Rules:
         return cls(
             protocol.warmup, protocol.repeats, protocol.statistic,
             min_clean=min(3, protocol.repeats), budget_s=budget_s,
-            least_s=_LEAST_S * protocol.repeats,
+            least_s=min(_LEAST_S * protocol.repeats, _MOST_LEAST_S),
         )  # fmt: skip
 
 

@@ -80,7 +80,8 @@ def take(
         agreed = _agreeing(subjects, rules)
         spent = clock() - began if len(subjects) >= 2 else 0.0
         last = len(subjects) >= rules.max_sessions or spent >= rules.budget_s
-        if last or (agreed is not None and spent >= rules.least_s):
+        enough = spent >= rules.least_s or all(session.calm.all() for session in subjects)
+        if last or (agreed is not None and enough):
             return _summary(subjects, references, agreed, rules)
         progress()
 
