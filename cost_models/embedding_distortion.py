@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from hwnas.cost import CostBatch, CostContext, Direction
+from hwnas.cost.embedding import require_embedding
 from hwnas.data.folder import LabeledImage
 from hwnas.data.scores import mean_with_error
 from hwnas.data.transforms import preprocess
@@ -102,4 +103,4 @@ class EmbeddingDistortion:
         return images[: self._max_images]
 
     def _supernet(self) -> Any:
-        return self._context.require("supernet", by=self.name)
+        return require_embedding(self._context, by=self.name)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwnas.cost import CostBatch, CostContext, Direction
+from hwnas.cost.embedding import require_embedding
 from hwnas.data.scores import mean_of_images
 from hwnas.errors import CostError
 from hwnas.space import Arch, Archs
@@ -80,7 +81,7 @@ class Iou:
         )
 
     def _score(self, arch: Arch) -> tuple[float, float | None]:
-        supernet = self._context.require("supernet", by=self.name)
+        supernet = require_embedding(self._context, by=self.name)
         if self._evaluator is None:
             images = self._context.require("data", by=self.name)
             self._evaluator = Evaluator.of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ __all__ = ["ZeroCostProxy", "log_of"]
 Float = NDArray[np.float64]
 
 
-class ZeroCostProxy:
+class ZeroCostProxy(ABC):
     """A score of a probe, by `score`; the mean over draws of fresh weights, higher is better.
 
     The interval is one standard error over the draws. `images` None asks for no data.
@@ -51,9 +52,9 @@ class ZeroCostProxy:
             size=None if images is None else BatchSize(1, images, context.seed),
         )  # fmt: skip
 
+    @abstractmethod
     def score(self, probe: Probe, batches: Sequence[Any], seed: int) -> float:
         """Return the score of one probe on its one batch, if any; `seed` drew its weights."""
-        raise NotImplementedError
 
     @property
     def note(self) -> str:

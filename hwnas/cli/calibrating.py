@@ -66,13 +66,13 @@ def _calibrate(
 ) -> None:
     """Fit a latency predictor on measurements, judge it by held-out designs, write it down."""
     from hwnas.cli.progress import progress
-    from hwnas.workflows.calibrate_transfer import split_names
+    from hwnas.workflows.calibrate.transfer import split_names
 
     others = () if transfer is None else split_names(transfer)
     if from_csv is not None:
         if store is not None:
             raise ConfigError("--store and --from-csv exclude each other; give one of them")
-        from hwnas.workflows.calibrate_from_csv import calibrate_from_csv
+        from hwnas.workflows.calibrate.from_csv import calibrate_from_csv
 
         with progress(quiet=quiet or json_) as watch:
             found = calibrate_from_csv(

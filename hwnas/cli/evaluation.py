@@ -65,7 +65,7 @@ def _evaluate(
     """Evaluate a full-precision model, given subnets, or methods without learning."""
     if archs is not None:
         from hwnas.cli.progress import progress
-        from hwnas.workflows.evaluate_subnets import evaluate_subnets
+        from hwnas.workflows.evaluate.subnets import evaluate_subnets
 
         if resolution and len(resolution) > 1:
             raise ConfigError("--resolution: one at most with --archs; subnets have their own")
@@ -83,7 +83,7 @@ def _evaluate(
         return
     if out is not None or resume or space is not None:
         raise ConfigError("--out, --resume, --space: for subnets only; name them with --archs")
-    from hwnas.workflows.evaluate_model import evaluate_baselines, evaluate_model
+    from hwnas.workflows.evaluate.model import evaluate_baselines, evaluate_model
 
     images: dict[str, Any] = {
         "data": data, "split": split, "split_seed": split_seed, "max_images": max_images,

@@ -13,7 +13,7 @@ from hwnas.cli.completion import complete_space
 from hwnas.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
-    from hwnas.workflows.study_space import SpaceStudy
+    from hwnas.workflows.study.space import SpaceStudy
 
 __all__ = ["app"]
 
@@ -73,7 +73,7 @@ def _space(
 ) -> None:
     """Measure what each axis of a space saves and costs, and propose a smaller space."""
     from hwnas.cli.progress import progress
-    from hwnas.workflows.study_space import StudyOptions, study_space
+    from hwnas.workflows.study.space import StudyOptions, study_space
 
     options = StudyOptions(
         split=split, prompt=cast(Literal["box", "point"], prompt), max_images=max_images,
@@ -119,7 +119,7 @@ def _budgets(
     from dataclasses import asdict
 
     from hwnas.cli.progress import progress
-    from hwnas.workflows.study_budgets import study_budgets
+    from hwnas.workflows.study.budgets import study_budgets
 
     with progress(quiet=quiet or json_) as watch:
         rows = study_budgets(
@@ -145,7 +145,7 @@ def _compare(
     from dataclasses import asdict
 
     from hwnas.errors import ConfigError
-    from hwnas.workflows.study_compare import compare_budgets
+    from hwnas.workflows.study.compare import compare_budgets
 
     named: dict[str, list[str]] = {}
     for run in runs:

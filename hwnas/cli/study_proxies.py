@@ -88,7 +88,7 @@ def _proxies(
 
 
 def _print(study: ProxyStudy) -> None:
-    from hwnas.workflows.study_proxies_tables import band_rows, rows_of
+    from hwnas.workflows.study_proxies.tables import band_rows, rows_of
 
     print_table(rows_of(study))
     bands = band_rows(study)

@@ -15,11 +15,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from hwnas.errors import DeviceError
 from hwnas.measure.measurement import Measurement, Status, Subject
+from hwnas.records.closing import Closing
 
 __all__ = ["MeasurementStore", "default_store_path"]
 
@@ -53,7 +53,7 @@ def default_store_path(device_id: str) -> Path:
     return Path("measurements") / f"{device_id}.sqlite"
 
 
-class MeasurementStore:
+class MeasurementStore(Closing):
     """Measurements on disk; made where there is none. Close it, or use it in a `with` statement.
 
     It may be pickled: the copy opens the file anew.
@@ -168,17 +168,6 @@ class MeasurementStore:
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self._connection.close()
-
-    def __enter__(self) -> MeasurementStore:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[type[MeasurementStore], tuple[Path]]:
         return MeasurementStore, (self.path.absolute(),)

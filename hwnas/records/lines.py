@@ -7,10 +7,10 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 from hwnas.errors import RunError
+from hwnas.records.closing import Closing
 from hwnas.records.files import append_text, explained
 
 __all__ = ["AppendedLines", "read_lines"]
@@ -57,7 +57,7 @@ def read_lines(
     return records, whole_bytes
 
 
-class AppendedLines(Generic[Record]):
+class AppendedLines(Closing, Generic[Record]):
     """One line a record; a torn last line is cut off when the file is opened.
 
     Args:
@@ -122,17 +122,6 @@ class AppendedLines(Generic[Record]):
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _lock(self) -> None:
         try:

@@ -15,12 +15,12 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import yaml
 
 from hwnas.errors import RunError
+from hwnas.records.closing import Closing
 from hwnas.records.environment import describe_environment
 from hwnas.records.evaluation import Evaluation
 from hwnas.records.files import explained, replace_text
@@ -39,7 +39,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-class RunFolder:
+class RunFolder(Closing):
     """One run on disk, locked against other processes for as long as it is open.
 
     Make one with `create` or `open`; close it, or use it in a `with` statement.
@@ -223,14 +223,3 @@ class RunFolder:
         for journal in self._journals.values():
             journal.close()
         self._lock.release()
-
-    def __enter__(self) -> RunFolder:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

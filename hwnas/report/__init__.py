@@ -8,8 +8,8 @@ from hwnas.report.data import (
     Rescoring,
 )
 from hwnas.report.design_text import design_summary
+from hwnas.report.front_png import write_png
 from hwnas.report.html import write_html
-from hwnas.report.png import write_png
 from hwnas.report.table import front_rows
 
 __all__ = [

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.records.files import explained
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from hwnas.report.png import BLUE, COLORS, new_figure, save_png
 
 __all__ = ["Dot", "write_proxies_png", "write_scatter_png"]
 
-_DPI = 130
-# Okabe and Ito, Color Universal Design (2008).
-_COLORS = ("#0072B2", "#D55E00", "#009E73")
 _MARKERS = "osD"
 _ACROSS = 4
 _WIDEST_RATIO = 30.0  # values that span more than this are drawn on a logarithmic axis
@@ -42,7 +35,7 @@ def write_proxies_png(
     Raises:
         RunError: the file cannot be written.
     """
-    figure = _figure(8.2, 1.9 + 0.42 * len(models))
+    figure = new_figure(8.2, 1.9 + 0.42 * len(models))
     axis = figure.subplots()
     kinds = list(dict.fromkeys(kind for dots in models.values() for kind in dots))
     for k, kind in enumerate(kinds):
@@ -53,7 +46,7 @@ def write_proxies_png(
         above = [max(hi - value, 0.0) for _, (value, _, hi) in shown]
         axis.errorbar(
             values, [i + 0.2 * (k - (len(kinds) - 1) / 2) for i, _ in shown], xerr=(below, above),
-            label=kind, color=_COLORS[k % 3], marker=_MARKERS[k % 3], linestyle="none",
+            label=kind, color=COLORS[k % 3], marker=_MARKERS[k % 3], linestyle="none",
             markersize=5, elinewidth=0.9, capsize=2,
         )  # fmt: skip
     axis.axvline(0, color="#555555", linewidth=0.8)
@@ -68,7 +61,7 @@ def write_proxies_png(
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def write_scatter_png(
@@ -83,9 +76,9 @@ def write_scatter_png(
 
     across = min(_ACROSS, len(models))
     down = math.ceil(len(models) / across)
-    figure = _figure(2.6 * across + 1.0, 2.4 * down + 0.6)
+    figure = new_figure(2.6 * across + 1.0, 2.4 * down + 0.6)
     axes = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
-    paint: dict[str, Any] = {"c": "#0072B2"}
+    paint: dict[str, Any] = {"c": BLUE}
     if color is not None:
         norm = LogNorm(float(color.min()), float(color.max()))
         paint = {"c": color, "norm": norm, "cmap": "viridis"}
@@ -104,22 +97,4 @@ def write_scatter_png(
         bar.set_label("GBitOPs (log)", fontsize=8)
         bar.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    _save(figure, path)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """A figure of so many inches that needs no display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with explained("write", path):
-        figure.savefig(temporary, format="png", metadata={"Software": None})
-        temporary.replace(path)
+    save_png(figure, path)

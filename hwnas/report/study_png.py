@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,16 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwnas.records.files import explained
+from hwnas.report.png import COLORS, new_figure, save_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["write_axes_png", "write_budgets_png", "write_matrix_png"]
 
-_DPI = 130
-# Okabe and Ito, Color Universal Design (2008).
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 _MARKERS = "os^Dv*PX"
 
 Curve = Sequence[tuple[str, float, float, float | None]]
@@ -37,7 +33,7 @@ def write_axes_png(
     Raises:
         RunError: the file cannot be written.
     """
-    figure = _figure(8.2, 5.4)
+    figure = new_figure(8.2, 5.4)
     axis = figure.subplots()
     for i, (name, curve) in enumerate(curves.items()):
         shares = [100 * point[1] for point in curve]
@@ -45,7 +41,7 @@ def write_axes_png(
         for (value, _, iou, _), share in list(zip(curve, shares, strict=True))[1:]:
             axis.annotate(
                 value, (share, iou), xytext=(3, 4), textcoords="offset points", fontsize=7,
-                color=_COLORS[i % len(_COLORS)],
+                color=COLORS[i % len(COLORS)],
             )  # fmt: skip
     if floor is not None:
         axis.axhline(floor, color="#555555", linestyle=":", linewidth=1, label="zero embedding")
@@ -63,7 +59,7 @@ def write_budgets_png(curves: Mapping[str, Sequence[Point]], path: Path, *, titl
     Raises:
         RunError: the file cannot be written.
     """
-    figure = _figure(8.2, 5.4)
+    figure = new_figure(8.2, 5.4)
     axis = figure.subplots()
     for i, (name, curve) in enumerate(curves.items()):
         points = sorted(curve)
@@ -88,7 +84,7 @@ def write_matrix_png(
     """
     from matplotlib.colors import LogNorm
 
-    figure = _figure(2.4 + 0.27 * len(columns), 2.2 + 0.27 * len(rows))
+    figure = new_figure(2.4 + 0.27 * len(columns), 2.2 + 0.27 * len(rows))
     axis = figure.subplots()
     finite = values[np.isfinite(values)]
     high = max(float(finite.max()) if finite.size else 1.0, 1e-9)
@@ -105,7 +101,7 @@ def write_matrix_png(
     bar.set_label(unit, fontsize=8)
     bar.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def _draw_line(
@@ -118,8 +114,8 @@ def _draw_line(
     """Draw line `number` of a picture through values with their errors, None where unknown."""
     axis.errorbar(
         x, [value for value, _ in points], yerr=[error or 0.0 for _, error in points], label=label,
-        color=_COLORS[number % len(_COLORS)], marker=_MARKERS[number % len(_MARKERS)],
-        linestyle="-" if number < len(_COLORS) else "--", markersize=5, linewidth=1.3,
+        color=COLORS[number % len(COLORS)], marker=_MARKERS[number % len(_MARKERS)],
+        linestyle="-" if number < len(COLORS) else "--", markersize=5, linewidth=1.3,
         elinewidth=0.7, capsize=2,
     )  # fmt: skip
 
@@ -130,28 +126,10 @@ def _finish(figure: Figure, axis: Any, title: str, path: Path) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def _groups(columns: Sequence[str]) -> list[int]:
     """Where the part of the name before the blank changes."""
     heads = [name.split(" ")[0] for name in columns]
     return [i for i in range(1, len(heads)) if heads[i] != heads[i - 1]]
-
-
-def _figure(width: float, height: float) -> Figure:
-    """A figure of so many inches that needs no display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with explained("write", path):
-        figure.savefig(temporary, format="png", metadata={"Software": None})
-        temporary.replace(path)

@@ -1,4 +1,4 @@
-"""One file a verb: what the command line does, as Python calls.
+"""One file or folder a verb: what the command line does, as Python calls.
 
 Import the verb from its module, such as `hwnas.workflows.search`: each brings only what it needs.
 """

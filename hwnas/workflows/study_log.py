@@ -6,21 +6,21 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from hwnas.errors import RunError
+from hwnas.records.closing import Closing
 from hwnas.records.files import explained, replace_text
 from hwnas.records.lines import AppendedLines
 from hwnas.records.lock import FolderLock
 
-__all__ = ["StudyLog"]
+__all__ = ["StudyLog", "differences"]
 
 _SETTINGS, _LINES = "settings.json", "measurements.jsonl"
 Record = dict[str, Any]
 
 
-class StudyLog:
+class StudyLog(Closing):
     """Measurements by key; what is on disk is never measured again.
 
     `settings` decide what is measured: a folder that was begun with others is refused.
@@ -84,31 +84,24 @@ class StudyLog:
         self._lines.close()
         self._lock.release()
 
-    def __enter__(self) -> StudyLog:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _check(self, settings: Mapping[str, Any]) -> None:
         with explained("read", self.path / _SETTINGS):
             began = json.loads((self.path / _SETTINGS).read_text(encoding="utf-8"))
-        now = json.loads(json.dumps(settings))
-        differ = [
-            f"{name}: began with {began.get(name)!r}, now {now.get(name)!r}"
-            for name in sorted({*began, *now})
-            if began.get(name) != now.get(name)
-        ]
+        differ = differences(began, json.loads(json.dumps(settings)))
         if differ:
             raise RunError(
                 f"{self.path} was begun with other settings; say the same, or choose another "
                 "folder with --out:\n  " + "\n  ".join(differ)
             )
+
+
+def differences(began: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say of each setting that is not what it was, sorted by name, what it was and is."""
+    return [
+        f"{name}: began with {began.get(name)!r}, now {now.get(name)!r}"
+        for name in sorted({*began, *now})
+        if began.get(name) != now.get(name)
+    ]
 
 
 def _parse(text: str) -> tuple[str, Record]:

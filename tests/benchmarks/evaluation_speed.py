@@ -24,7 +24,7 @@ from hwnas.supernet.decoder import decode
 from hwnas.supernet.evaluation import Evaluator
 from hwnas.supernet.prompting import embed_prompts
 from hwnas.supernet.sam_supernet import build
-from hwnas.workflows.evaluation_data import open_data
+from hwnas.workflows.evaluate.data import open_data
 
 PROMPTS = 16
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
-from cost_models.toy_quality import ToyQuality
 from hwnas.cli import study_proxies
-from hwnas.cost import CostContext
 from hwnas.errors import ConfigError
-from hwnas.records import EvaluatedSubnet
 from search_spaces.toy import toy
+from tests.cost_models.toy_subnets import write_subnets
 
 
 @pytest.fixture
@@ -27,15 +24,7 @@ def app() -> typer.Typer:
 
 @pytest.fixture
 def subnets(tmp_path: Path) -> Path:
-    space = toy()
-    archs = space.sample(np.random.default_rng(0), 50).unique()
-    rows = [
-        EvaluatedSubnet(arch_id=a.id, genes=a.genes, iou=float(y))
-        for a, y in zip(archs, ToyQuality(CostContext(space)).evaluate(archs), strict=True)
-    ]
-    path = tmp_path / "subnets.jsonl"
-    path.write_text("".join(row.to_json() + "\n" for row in rows))
-    return path
+    return write_subnets(tmp_path / "subnets.jsonl", toy(), 50, seed=0, prompt=None)
 
 
 def test_tables_words_and_files(app: typer.Typer, subnets: Path, tmp_path: Path) -> None:

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from cost_models.calibrated_fits import Ridge, left_out
 from cost_models.calibrated_proxy import CalibratedProxy
-from cost_models.toy_quality import ToyQuality
 from hwnas.calibration import kendall_tau
 from hwnas.cost import CostContext
 from hwnas.errors import CostError, DataError
-from hwnas.records import EvaluatedSubnet
 from hwnas.space import Archs, SearchSpace
 from hwnas.testing import check_cost_model, check_cost_spec
 from search_spaces.toy import toy
+from tests.cost_models.toy_subnets import true_quality, write_subnets
 
 Float = NDArray[np.float64]
 Write = Callable[..., Path]
@@ -69,28 +68,10 @@ def plugins(tmp_path: Path) -> str:
 
 @pytest.fixture
 def write(tmp_path: Path, space: SearchSpace) -> Write:
-    """Write evaluated subnets of the toy space, whose quality has a closed form."""
-
     def make(n: int = 120, **more: Any) -> Path:
-        archs = space.sample(np.random.default_rng(7), n).unique()
-        path = tmp_path / "subnets.jsonl"
-        lines = [
-            EvaluatedSubnet(
-                **{
-                    "arch_id": arch.id, "genes": arch.genes, "iou": float(y), "prompt": "box",
-                    "split": "val", **more,
-                }
-            ).to_json()
-            for arch, y in zip(archs, true(space, archs), strict=True)
-        ]  # fmt: skip
-        path.write_text("\n".join(lines) + "\n")
-        return path
+        return write_subnets(tmp_path / "subnets.jsonl", space, n, **{"split": "val", **more})
 
     return make
-
-
-def true(space: SearchSpace, archs: Archs) -> Float:
-    return ToyQuality(CostContext(space)).evaluate(archs)
 
 
 @pytest.mark.parametrize("name", ["Proxy", "Distortion"])
@@ -99,7 +80,7 @@ def test_a_proxy_gets_the_unit_and_an_interval_that_covers(
 ) -> None:
     model = CalibratedProxy(CostContext(space), proxy=f"{plugins}:{name}", archs=str(write()))
     archs = space.sample(np.random.default_rng(99), 300)
-    batch, y = model.estimate(archs), true(space, archs)
+    batch, y = model.estimate(archs), true_quality(space, archs)
     assert np.abs(batch.value - y).mean() < 0.05
     assert (kendall_tau(y, batch.value) or 0) > 0.75
     assert batch.lo is not None
@@ -118,7 +99,7 @@ def test_the_interval_is_the_conformal_quantile_of_what_was_held_out(
     space: SearchSpace, plugins: str
 ) -> None:
     archs = space.sample(np.random.default_rng(3), 60).unique()
-    y = true(space, archs)
+    y = true_quality(space, archs)
     model = CalibratedProxy(CostContext(space), proxy=f"{plugins}:Proxy").fit(archs, y)
     batch, report = model.estimate(archs), model.fit_report()
     assert report is not None
@@ -134,7 +115,7 @@ def test_few_subnets_are_all_fitted_on_and_left_out_one_by_one(
     space: SearchSpace, plugins: str
 ) -> None:
     archs = space.sample(np.random.default_rng(3), 20).unique()
-    y = true(space, archs)
+    y = true_quality(space, archs)
     model = CalibratedProxy(CostContext(space), proxy=f"{plugins}:Proxy").fit(archs, y)
     report = model.fit_report()
     assert report is not None
@@ -173,7 +154,7 @@ def test_ridge_must_know_more_than_counts_together(
         options={f"{plugins}:Proxy": {"noise": 0.4}},
     )  # fmt: skip
     archs = space.sample(np.random.default_rng(5), 200)
-    y = true(space, archs)
+    y = true_quality(space, archs)
     alone = CalibratedProxy(context, proxy="bitops", archs=path)
     assert (kendall_tau(y, both.evaluate(archs)) or 0) > (
         kendall_tau(y, alone.evaluate(archs)) or 0
@@ -251,14 +232,16 @@ def test_given_values_are_learned_from_with_a_warning(
     """A search hands over what it has, and must not end because that is little."""
     archs = space.sample(np.random.default_rng(3), 40).unique()
     model = CalibratedProxy(CostContext(space), proxy=f"{plugins}:Noise")
-    model.fit(archs, true(space, archs))
+    model.fit(archs, true_quality(space, archs))
     assert "cannot stand for quality here: it beats none of" in caplog.text
     assert model.comparison.refusal is not None
     model.save(tmp_path)
     loaded = CalibratedProxy.load(tmp_path, CostContext(space))
     assert (loaded.evaluate(archs) == model.evaluate(archs)).all()
     caplog.clear()
-    CalibratedProxy(CostContext(space), proxy=f"{plugins}:Proxy").fit(archs, true(space, archs))
+    CalibratedProxy(CostContext(space), proxy=f"{plugins}:Proxy").fit(
+        archs, true_quality(space, archs)
+    )
     assert not caplog.text
 
 
@@ -314,7 +297,7 @@ def test_values_beyond_those_fitted_on_are_flagged_and_wider(
     low = space.freeze({"resolution": 64}).sample(np.random.default_rng(0), 60).unique()
     context = CostContext(space)
     model = CalibratedProxy(context, proxy=f"{plugins}:Proxy").fit(
-        list(low), true(space, Archs.of(space, list(low)))
+        list(low), true_quality(space, Archs.of(space, list(low)))
     )
     near, far = model.estimate([low[0]]), model.estimate([space.largest()])
     assert far.extrapolating[0]

@@ -17,12 +17,12 @@ from cost_models.quality_xgb import QualityXgb
 from cost_models.toy_quality import ToyQuality
 from hwnas.cost import CostContext
 from hwnas.errors import CostError, DataError
-from hwnas.records import EvaluatedSubnet
 from hwnas.space import Archs, SearchSpace
 from hwnas.supernet.identity import supernet_identity
 from hwnas.testing import check_cost_model
 from search_spaces.sam import sam_vit_t
 from search_spaces.toy import toy
+from tests.cost_models.toy_subnets import write_subnets
 
 Write = Callable[..., Path]
 
@@ -34,23 +34,8 @@ def space() -> SearchSpace:
 
 @pytest.fixture
 def write(tmp_path: Path, space: SearchSpace) -> Write:
-    """Write evaluated subnets of the toy space, whose quality has a closed form."""
-
     def make(n: int = 160, name: str = "subnets.jsonl", **more: Any) -> Path:
-        archs = space.sample(np.random.default_rng(7), n).unique()
-        values = ToyQuality(CostContext(space)).evaluate(archs)
-        path = tmp_path / name
-        lines = [
-            EvaluatedSubnet(
-                **{
-                    "arch_id": arch.id, "genes": arch.genes, "iou": float(y), "prompt": "box",
-                    "split": "val", **more,
-                }
-            ).to_json()
-            for arch, y in zip(archs, values, strict=True)
-        ]  # fmt: skip
-        path.write_text("\n".join(lines) + "\n")
-        return path
+        return write_subnets(tmp_path / name, space, n, **{"split": "val", **more})
 
     return make
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from hwnas.device import DeviceProfile
 from hwnas.errors import DeviceError
@@ -14,6 +14,7 @@ from hwnas.measure.measurement import Measurement
 from hwnas.measure.runners.child import Child, ChildDied, ChildHangs
 from hwnas.measure.runners.seam import Cause, Network, Timeable, named, to_json
 from hwnas.measure.samples import Rules
+from hwnas.records.closing import Closing
 
 __all__ = ["Limits", "SpawnedRunner"]
 
@@ -34,7 +35,7 @@ class Limits:
     budget_s: float = 10.0
 
 
-class SpawnedRunner:
+class SpawnedRunner(Closing):
     """Keeps one worker process, and replaces it when it died or had to be killed.
 
     Args:
@@ -108,12 +109,6 @@ class SpawnedRunner:
         if self._child is not None:
             self._child.end()
             self._child = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def _started(self) -> Child:
         if self._child is not None:

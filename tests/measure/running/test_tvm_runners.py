@@ -118,7 +118,7 @@ def test_local_kernels_and_networks(cache):
         assert kernel.value_ms is not None, kernel.message
         assert kernel.runner == f"tvm {tvm.__version__}+schedules{SCHEDULE_VERSION}"
         assert kernel.reference_ms > 0
-        assert kernel.details["copies"] >= 1  # as many as fit the time of a first call
+        assert kernel.details["copies"] > 1
         image, prompt = Step(NORM, ("a",), "g", False), Step(RELU, ("b",), "g", True)
         network = runner.time(("arch-2prompts", (image, prompt), 2))
         assert network.value_ms is not None, network.message

@@ -38,7 +38,7 @@ from hwnas.supernet.training.pretraining.recipe import (
 from hwnas.supernet.training.pretraining.selection import select_weights
 from hwnas.workflows.convert import convert_model
 from hwnas.workflows.draw_masks import draw_masks
-from hwnas.workflows.evaluate_model import evaluate_baselines, evaluate_model
+from hwnas.workflows.evaluate.model import evaluate_baselines, evaluate_model
 from hwnas.workflows.pack import pack_model
 from hwnas.workflows.pretrain import Pretraining, pretrain_model
 from hwnas.workflows.watch import Silent

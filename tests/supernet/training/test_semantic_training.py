@@ -24,9 +24,9 @@ from hwnas.supernet.supernet_file import hash_weights
 from hwnas.supernet.training.elastic.semantic_task import ClassBatch, SemanticTask, task_of
 from hwnas.supernet.training.elastic.tasks import Prediction, PromptTask
 from hwnas.supernet.training.losses import distilled_class_loss
-from hwnas.workflows import evaluate_subnets as evaluation
 from hwnas.workflows import train as workflow
-from hwnas.workflows.evaluate_subnets import evaluate_subnets
+from hwnas.workflows.evaluate import subnets as evaluation
+from hwnas.workflows.evaluate.subnets import evaluate_subnets
 from hwnas.workload.sam_geometry import GEOMETRIES
 from hwnas.workload.sam_plan import EncoderPlan
 from tests.supernet.elastic_models import TINY, random_sam, relative_error
