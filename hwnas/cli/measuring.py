@@ -65,6 +65,9 @@ def _measure(
     again: Annotated[
         float, typer.Option(help="Share that is measured twice, for the noise floor.")
     ] = 0.05,
+    visits: Annotated[
+        int, typer.Option(help="How often at most what something else disturbed is measured.")
+    ] = 3,
     rpc: Rpc = None,
     tracker: Tracker = None,
     key: Key = None,
@@ -86,7 +89,7 @@ def _measure(
     from hwnas.workflows.measure import Amounts, measure
 
     measuring = make_measuring(rpc=rpc, tracker=tracker, key=key, runner=runner, store=store)
-    amounts = Amounts(samples, subnets, minutes, uncertain, prompts, again)
+    amounts = Amounts(samples, subnets, minutes, uncertain, prompts, again, visits)
     with progress(quiet=quiet or json_) as watch:
         outcome = measure(
             device, space=space, amounts=amounts, measuring=measuring, seed=seed,

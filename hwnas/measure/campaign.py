@@ -1,9 +1,10 @@
 """Measuring many things in a row, and a share of them twice.
 
-What is known is skipped, and what fails is recorded. At the end a share is measured again, and
-what was measured while the device was disturbed. The difference between the first and the second
-measurement of that share is the noise floor of the campaign: no predictor can be better than that,
-and none should be asked to be.
+What is known is skipped, and what fails is recorded. At the end a share is measured again. The
+difference between the first and the second measurement of that share is the noise floor of the
+campaign: no predictor can be better than that, and none should be asked to be. Then what was
+disturbed is visited again, in rounds: a neighbor that fills the caches stays for minutes, and the
+reference kernel, which fits into the innermost ones, cannot tell how much it costs a network.
 """
 
 from __future__ import annotations
@@ -13,25 +14,30 @@ import os
 import platform
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
 
-from hwnas.calibration.noise import drift_pct, noise_between, outliers
+from hwnas.calibration.noise import drift_pct, noise_between
 from hwnas.errors import DeviceError
 from hwnas.measure.measurement import Measurement, Subject
 from hwnas.measure.store import MeasurementStore
 
-__all__ = ["AGAIN_SHARE", "Campaign", "CampaignReport", "Item", "Standing", "Timing"]
+__all__ = [
+    "AGAIN_SHARE", "VISITS", "Campaign", "CampaignReport", "Item", "Standing", "Timing",
+]  # fmt: skip
 
 AGAIN_SHARE = 0.05
+VISITS = 3
 _AGAIN_LEAST = 3  # pairs below which a noise floor means nothing
 _MOST_IN_A_ROW = 10  # failures, with no success between them: the device is gone
 _POLL_S = 0.2
-_DISTURBED_SHARE = 0.1  # at most, of the items: a machine that is disturbed more stays so
+_CALM_SHARE = 0.75  # of the repeats: above it, times of one network agreed within a few percent
+_SLOW_REFERENCE = 1.08  # times its median in this campaign
 
 
 class Timing(Protocol):
@@ -155,11 +161,13 @@ class Campaign:
         *,
         seconds: float | None = None,
         again_share: float = AGAIN_SHARE,
+        visits: int = VISITS,
         on_sample: Callable[[Standing], None] = lambda _: None,
     ) -> CampaignReport:
         """Measure what the store does not hold, in the order given, then a share once more.
 
-        What another process is measuring at the moment comes last. With `seconds` no new item is
+        What another process is measuring at the moment comes last. What was disturbed in every
+        visit so far is visited again, up to `visits` times in all. With `seconds` no new item is
         begun when they are over; a part of them is kept for the share.
 
         Raises:
@@ -185,13 +193,15 @@ class Campaign:
             self._deal_with(item)
             on_sample(self._standing(len(items) - len(waiting), total, began))
         left = len(waiting)
-        valued = [item for item in items if self._values(item)] if share else []
+        valued = [item for item in items if self._valued(item)] if share else []
         again = _evenly(valued, share)
-        twice = {item.key: item for item in (*again, *(self._disturbed() if share else ()))}
-        for number, item in enumerate(twice.values(), start=1):
+        for number, item in enumerate(chain(again, self.restless(items, visits)), start=1):
             if seconds is not None and time.monotonic() - began >= seconds:
                 break
-            self._measure_again(item)
+            if number <= len(again):
+                self._measure_again(item)
+            else:
+                self.revisit(item)
             on_sample(self._standing(min(len(items) - left + number, total), total, began))
         pairs = tuple(pair for item in again for pair in self._pair(item))
         return CampaignReport(
@@ -203,6 +213,21 @@ class Campaign:
         """What the store knows of an item, else measure it now."""
         found = self._found(item)
         return found if found is not None else self._measure(item)
+
+    def restless(self, items: Sequence[Item], visits: int = VISITS) -> Iterator[Item]:
+        """Say, in rounds, which of `items` something disturbed in every visit so far.
+
+        An item comes up to `visits - 1` times, as long as `revisit` is called and does not help.
+        """
+        for _ in range(1, visits):
+            for item in items:
+                rows = self._valued(item)
+                if 0 < len(rows) < visits and not any(self._is_calm(row) for row in rows):
+                    yield item
+
+    def revisit(self, item: Item) -> Measurement:
+        """Measure an item once more because it was disturbed."""
+        return self._measure(item, visit=len(self._valued(item)) + 1)
 
     def _deal_with(self, item: Item) -> None:
         if self._found(item) is not None:
@@ -252,14 +277,10 @@ class Campaign:
         self._new.append((item, found))
         return found
 
-    def _disturbed(self) -> list[Item]:
-        """What was measured now and is noisy, or next to a reference that was slow."""
-        timed = [(i, m) for i, m in self._new if m.reference_ms is not None]
-        reference = np.array([m.reference_ms for _, m in timed], np.float64)
-        slow = outliers(reference) & (reference > np.median(reference)) if timed else ()
-        found = [item for item, m in self._new if m.status == "noisy"]
-        found += [item for (item, _), is_slow in zip(timed, slow, strict=True) if is_slow]
-        return found[: math.ceil(_DISTURBED_SHARE * len(self._new))]
+    def _is_calm(self, row: Measurement) -> bool:
+        usual = float(np.median(self._references)) if self._references else math.inf
+        slow = row.reference_ms is not None and row.reference_ms > _SLOW_REFERENCE * usual
+        return row.status == "ok" and row.calm_share >= _CALM_SHARE and not slow
 
     @property
     def _references(self) -> tuple[float, ...]:
@@ -267,23 +288,29 @@ class Campaign:
 
     def _measure_again(self, item: Item) -> None:
         """Measure an item of the share unless that was done before, by whichever campaign."""
-        if len(self._values(item)) == 1:
+        if not any(row.details.get("again") for row in self._valued(item)):
             self._measure(item, again=True)
 
     def _pair(self, item: Item) -> list[tuple[float, float]]:
-        values = self._values(item)
-        return [(values[0], values[-1])] if len(values) > 1 else []
+        rows = self._valued(item)
+        second = [row for row in rows[1:] if row.details.get("again")]
+        return [(_value(rows[0]), _value(second[0]))] if second else []
 
-    def _values(self, item: Item) -> list[float]:
+    def _valued(self, item: Item) -> list[Measurement]:
         rows = self._store.rows(
             item.kind, key=item.key, fingerprint=self._runner.fingerprint, runner=self._label
         )
-        return [row.value_ms for row in rows if row.value_ms is not None]
+        return [row for row in rows if row.value_ms is not None]
 
     def _standing(self, done: int, total: int, began: float) -> Standing:
         return Standing(
             done, total, self._measured, self._known, len(self._failed), time.monotonic() - began
         )
+
+
+def _value(row: Measurement) -> float:
+    assert row.value_ms is not None  # its callers have left out what failed
+    return row.value_ms
 
 
 def _share(n: int, share: float) -> int:

@@ -56,6 +56,11 @@ class Measurement:
                 "a failed one has no value, any other a positive one"
             )
 
+    @property
+    def calm_share(self) -> float:
+        """Share of its repeats that nothing disturbed; 1 where the repeats were not kept."""
+        return self.clean / len(self.repeats_ms) if self.repeats_ms else 1.0
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         return asdict(self) | {"repeats_ms": list(self.repeats_ms), "details": dict(self.details)}

@@ -15,7 +15,7 @@ from hwnas.cost import CostContext, build, estimate
 from hwnas.cost.lowering import lower
 from hwnas.device import DeviceProfile, find
 from hwnas.errors import ConfigError, Interrupted
-from hwnas.measure.campaign import AGAIN_SHARE, Campaign, CampaignReport, Item, Standing
+from hwnas.measure.campaign import AGAIN_SHARE, VISITS, Campaign, CampaignReport, Item, Standing
 from hwnas.measure.choosing import (
     Picked,
     choose_kernels,
@@ -45,7 +45,7 @@ class Amounts:
 
     `samples` counts kernels and `subnets` whole subnets, both with what the store holds already.
     `uncertain` are further subnets, those that the device's predictor knows least about. `again` is
-    the share that is measured twice.
+    the share that is measured twice. What is disturbed is measured up to `visits` times.
     """
 
     samples: int | None = None
@@ -54,6 +54,7 @@ class Amounts:
     uncertain: int = 0
     prompts: int = 1
     again: float = AGAIN_SHARE
+    visits: int = VISITS
 
     def __post_init__(self) -> None:
         counts = {"samples": self.samples, "subnets": self.subnets, "uncertain": self.uncertain}
@@ -65,6 +66,8 @@ class Amounts:
             problems.append(f"--minutes {self.minutes}: expected more than 0")
         if not 0 <= self.again <= 1:
             problems.append(f"--again {self.again}: expected a share from 0 to 1")
+        if self.visits < 1:
+            problems.append(f"--visits {self.visits}: expected 1 or more")
         if self.prompts < 1:
             problems.append(f"--prompts {self.prompts}: expected 1 or more")
         if problems:
@@ -245,7 +248,10 @@ def _run(
         watch.advance(done, **figures)
 
     try:
-        return campaign.run(plan.items, seconds=seconds, again_share=amounts.again, on_sample=show)
+        return campaign.run(
+            plan.items, seconds=seconds, again_share=amounts.again, visits=amounts.visits,
+            on_sample=show,
+        )  # fmt: skip
     except KeyboardInterrupt as error:
         raise Interrupted(
             f"interrupted; {campaign.measured} new measurements are in {store.path}; the same "

@@ -139,13 +139,13 @@ def labels_of_store(
     good, disturbed = undisturbed(good)
     if not good or prompts is None:
         raise DataError(_nothing(rows, profile, space, counts))
-    first = [row for row in good if not row.details.get("again")]
+    first = [row for row in good if not (row.details.get("again") or row.details.get("visit"))]
     known = {row.key for row in first}
-    again = [row for row in good if row.details.get("again")]
-    # the second time of what was disturbed at first
-    instead = {row.key: row for row in again if row.key not in known}
+    later = [row for row in good if row.details.get("again") or row.details.get("visit")]
+    # a later time of what was disturbed at first
+    instead = {row.key: row for row in later if row.key not in known}
     first += instead.values()
-    again = [row for row in again if row.key in known]
+    again = [row for row in later if row.details.get("again") and row.key in known]
     archs, first = _archs(space, first)
     noise, source = _noise(first, again)
     failed = len(of_space) - sum(counts.values())

@@ -51,28 +51,44 @@ def write_device(
 ) -> Path:
     """Write `<id>.yaml` with the calibration record of the profile's mode; return its path.
 
-    Records of other spaces and modes are kept.
+    Records of other spaces and modes are kept, those of a file that is already there first.
 
     Raises:
         RunError: it cannot be written.
     """
-    origin = Path(profile.origin)
+    path, origin = folder / f"{profile.id}.yaml", Path(profile.origin)
     known = read_device_file(origin).data if origin.is_file() else profile.to_dict()
     data: dict[str, Any] = json.loads(json.dumps(known, default=str))
     own = _record(profile, report, predictor.relative_to(folder))
-    place = data["modes"][profile.mode] if data.get("modes") else data
-    if place is None:  # a mode that overrides nothing is written as `5w:`
-        place = data["modes"][profile.mode] = {}
-    before = place.get("calibration") or []
-    others = [before] if isinstance(before, dict) else before
-    kept = [r for r in others if r["space"] != own["space"]]
-    place["calibration"] = [_moved(r, origin.parent, folder) for r in kept] + [own]
-    from_dict(data, origin=str(folder / f"{profile.id}.yaml"))  # what cannot be read is not written
-    path = folder / f"{profile.id}.yaml"
+    place = _place(data, profile.mode)
+    kept = {r["space"]: _moved(r, origin.parent, folder) for r in _records(place)}
+    if path.is_file() and path.resolve() != origin.resolve():
+        there = _place(
+            json.loads(json.dumps(read_device_file(path).data, default=str)), profile.mode
+        )
+        kept |= {r["space"]: r for r in _records(there)}
+    kept.pop(own["space"], None)
+    place["calibration"] = [*kept.values(), own]
+    from_dict(data, origin=str(path))  # what cannot be read is not written
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
     head = "" if origin.resolve() == path.resolve() else _HEAD.format(origin=origin.name)
     replace_text(path, head + text)
     return path
+
+
+def _place(data: dict[str, Any], mode: str) -> dict[str, Any]:
+    """The part of a device file that holds the calibration of a mode."""
+    if not data.get("modes"):
+        return data
+    if data["modes"].get(mode) is None:  # a mode that overrides nothing is written as `5w:`
+        data["modes"][mode] = {}
+    found: dict[str, Any] = data["modes"][mode]
+    return found
+
+
+def _records(place: dict[str, Any]) -> list[dict[str, Any]]:
+    known = place.get("calibration") or []
+    return [known] if isinstance(known, dict) else list(known)
 
 
 def _record(profile: DeviceProfile, report: CalibrationReport, predictor: Path) -> dict[str, Any]:

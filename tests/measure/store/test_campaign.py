@@ -25,6 +25,8 @@ class Arithmetic:
     fingerprint: str = "paper"
     timed: list[str] = field(default_factory=list)
     slower: float = 1.0
+    undisturbed: dict[str, int] = field(default_factory=dict)
+    """How many of 20 repeats, where not all."""
 
     def time(self, subject: Any) -> Measurement:
         self.timed.append(subject)
@@ -36,7 +38,8 @@ class Arithmetic:
         return Measurement(
             "kernel", subject, self.fingerprint, LABEL, status, value, message=wrong,
             details={"cause": {"lost": "connection", "no such kernel": "unsupported"}.get(wrong)},
-            reference_ms=0.5 * self.slower,
+            reference_ms=0.5 * self.slower, repeats_ms=(value or 1.0,) * 20,
+            clean=self.undisturbed.get(subject, 20),
         )  # fmt: skip
 
 
@@ -51,7 +54,9 @@ def store(tmp_path: Path) -> MeasurementStore:
 
 
 def run(runner: Arithmetic, store: MeasurementStore, n: int, **options: Any) -> CampaignReport:
-    again = {k: options.pop(k) for k in ("seconds", "again_share", "on_sample") if k in options}
+    again = {
+        k: options.pop(k) for k in ("seconds", "again_share", "visits", "on_sample") if k in options
+    }
     return Campaign(runner, LABEL, store, **options).run(items(n), **again)
 
 
@@ -149,6 +154,27 @@ def test_what_was_measured_while_the_device_was_disturbed_is_measured_again(
     found = store.latest("kernel", "k" * 7, "paper", LABEL)
     assert found is not None
     assert found.value_ms == 7.0
+
+
+@pytest.mark.parametrize("visits", [1, 2, 4])
+def test_what_stays_disturbed_is_visited_so_often_and_no_more(
+    store: MeasurementStore, visits: int
+) -> None:
+    runner = Arithmetic(undisturbed={"k" * 7: 10, "k" * 9: 15})
+    report = run(runner, store, 20, again_share=0, visits=visits)
+    assert runner.timed[20:] == ["k" * 7] * (visits - 1)
+    assert (report.measured, report.again) == (20, ())
+    run(runner, store, 20, again_share=0, visits=visits)
+    assert len(runner.timed) == 20 + visits - 1
+
+
+def test_a_calm_visit_ends_the_visits(store: MeasurementStore) -> None:
+    runner = Arithmetic(undisturbed={"k" * 7: 10})
+    run(runner, store, 10, again_share=0, visits=1)
+    runner.undisturbed.clear()
+    run(runner, store, 10, again_share=0, visits=5)
+    assert runner.timed[10:] == ["k" * 7]
+    assert [row.details.get("visit") for row in store.rows("kernel", key="k" * 7)] == [None, 2]
 
 
 def test_what_the_runner_does_not_know_does_not_stop_it(store: MeasurementStore) -> None:

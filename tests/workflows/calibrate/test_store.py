@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from hwnas.cost import CostContext, build, estimate
 from hwnas.cost.lowering import lower
@@ -20,7 +21,8 @@ from hwnas.measure.lowering import steps_of
 from hwnas.measure.measurement import Measurement
 from hwnas.measure.store import MeasurementStore
 from hwnas.space import load_space
-from hwnas.workflows.calibrate import HoldOut, calibrate, labels_of_store, undisturbed
+from hwnas.workflows.calibrate.fit import fit_and_judge
+from hwnas.workflows.calibrate.store import HoldOut, calibrate, labels_of_store, undisturbed
 
 DEVICE, SPACE = "x86-avx512-vnni", "mobile-cnn"
 
@@ -83,6 +85,35 @@ def test_a_subnet_measured_twice_counts_once_with_the_statistic_of_the_protocol(
     assert labeled.ms[0] == min(twice)  # type: ignore[type-var]
 
 
+def test_a_visit_to_what_was_disturbed_counts_as_another_time_of_the_same_subnet(rows) -> None:
+    plain, _ = labels_of_store(rows, find(DEVICE), load_space(SPACE))
+    first = next(r for r in rows if r.subject == "subnet" and r.key.startswith(plain.archs.ids[5]))
+    visit = replace(first, value_ms=0.9 * first.value_ms, details={**first.details, "visit": 2})
+    labeled, _ = labels_of_store([*rows, visit], find(DEVICE), load_space(SPACE))
+    assert labeled.archs.ids == plain.archs.ids
+    changed = labeled.ms / plain.ms
+    assert changed[5] == pytest.approx(
+        0.9 if find(DEVICE).protocol.statistic == "minimum" else 0.95
+    )
+    assert np.delete(changed, 5) == pytest.approx(1.0)
+    assert labeled.noise is not None
+    assert labeled.noise.n == 3
+
+
+def test_a_stray_time_of_our_own_is_borne_where_one_of_a_table_is_refused(rows) -> None:
+    device, space = find(DEVICE), load_space(SPACE)
+    labeled, _ = labels_of_store(rows, device, space)
+    ms = labeled.ms.copy()
+    ms[7] *= 1000
+    stray = replace(labeled, ms=ms)
+    context = CostContext(space=space, device=device)
+    predictor = fit_and_judge(context, stray, device=DEVICE).predictor
+    off = np.delete(np.abs(predictor.estimate(labeled.archs).value / labeled.ms - 1), 7)
+    assert np.median(off) < 0.1
+    with pytest.raises(DataError, match="expected one unit in all rows"):
+        fit_and_judge(context, replace(stray, in_ms=False), device=DEVICE)
+
+
 def test_the_user_says_what_is_held_out(rows, tmp_path: Path) -> None:
     report = calibrate(
         DEVICE, SPACE, store=rows, hold_out=HoldOut(count=12), out=tmp_path / "a"
@@ -128,6 +159,18 @@ def test_a_device_file_is_written_and_used(rows, tmp_path: Path, monkeypatch) ->
     changed = replace(profile, spec=profile.spec.model_copy(update={"processor": "another"}))
     with pytest.raises(CostError, match="calibrate again"):
         build("latency", CostContext(context.space, changed))
+
+
+def test_a_folder_keeps_what_was_calibrated_into_it_before(rows, tmp_path: Path) -> None:
+    calibrate(DEVICE, SPACE, store=rows, out=tmp_path)
+    path = tmp_path / f"{DEVICE}.yaml"
+    written = yaml.safe_load(path.read_text(encoding="utf-8"))
+    records = written["calibration"]
+    other = {**records[0], "space": "of-another-space"}
+    written["calibration"] = [other, {**records[0], "mape": 99.0}]
+    path.write_text(yaml.safe_dump(written), encoding="utf-8")
+    calibrate(DEVICE, SPACE, store=rows, out=tmp_path)  # from the profile that ships
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["calibration"] == [other, *records]
 
 
 def test_energy_is_power_times_the_calibrated_latency(rows, tmp_path: Path, monkeypatch) -> None:
@@ -178,7 +221,7 @@ def test_a_killed_calibration_leaves_the_old_one_and_runs_again(tmp_path: Path) 
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "import hwnas.workflows.calibrate as c\n"
+        "import hwnas.workflows.calibrate.store as c\n"
         "if sys.argv[1] == 'kill':\n"
         "    c.write_device = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"c.calibrate({DEVICE!r}, {SPACE!r}, store=Path({str(store)!r}))\n"
