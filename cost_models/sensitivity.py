@@ -18,15 +18,17 @@ resolutions; freeze that gene.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cost_models.sensitivity_terms import ErrorTable, ErrorTerm
+from cost_models.sensitivity_terms import ErrorTable, ErrorTerm, Scale
 from hwnas.cost import CostBatch, CostContext, Direction
 from hwnas.data.scores import mean_with_error
 from hwnas.errors import CostError
@@ -67,8 +69,8 @@ class Sensitivity:
         kind: `gradient`, `sqnr` or `hessian`.
         images: Images that errors are averaged over; where the data has fewer, crops make up.
         probes: Random vectors an image of `hessian`.
-        tables: JSON file of `save`, which spares the measuring; made for other weights, images or
-            options, it is refused.
+        tables: JSON file of `save`, which spares the measuring, and has the scale, if it was found;
+            made for other weights, images or options, it is refused.
 
     The interval is one standard error over images to either side; with one image there is none.
 
@@ -93,6 +95,7 @@ class Sensitivity:
         self._context, self._kind, self._images, self._probes = context, kind, images, probes
         self._resolution = next((g.name for g in context.space.genes if g.role == "resolution"), "")
         self._tables: dict[int | None, ErrorTable] = {}
+        self._scale: Scale | None = None
         if tables is not None:
             self._tables = self._read(Path(tables))
 
@@ -107,7 +110,7 @@ class Sensitivity:
         own = Archs.of(self._context.space, archs)
         out = np.empty(len(own))
         for rows, table in self._split(own):
-            out[rows] = table.totals(own.take(rows))
+            out[rows] = self._factor * table.totals(own.take(rows))
         return out
 
     def estimate(self, archs: Sequence[Arch]) -> CostBatch:
@@ -116,17 +119,19 @@ class Sensitivity:
         values = self.evaluate(own)
         errors: list[float | None] = [None] * len(own)
         for rows, table in self._split(own):
-            for row, sums in zip(rows, table.by_image(own.take(rows)).T, strict=True):
+            images = self._factor * table.by_image(own.take(rows)).T
+            for row, sums in zip(rows, images, strict=True):
                 errors[row] = mean_with_error(sums.tolist())[1]
         return CostBatch.of_means(
             list(zip(values.tolist(), errors, strict=True)), fidelity="proxy", unit=self.unit,
-            model_version=f"sensitivity-{_VERSION} {json.dumps(self._key)}",
+            model_version=f"sensitivity-{_VERSION} {json.dumps(self._key)} x {self._factor:g}",
         )  # fmt: skip
 
     def breakdown(self, arch: Arch) -> dict[str, float]:
         """Return the error of each group of an arch."""
         own = Archs.of(self._context.space, [arch])
-        return next(table for _, table in self._split(own)).parts(own)
+        parts = next(table for _, table in self._split(own)).parts(own)
+        return {name: self._factor * error for name, error in parts.items()}
 
     def matrices(self, resolution: int | None = None) -> list[dict[str, Any]]:
         """Return the error of each group at each option, for reports; the largest resolution.
@@ -135,19 +140,48 @@ class Sensitivity:
         how many entries were moved so that more bits never cost more.
         """
         at = self._resolutions[-1] if resolution is None else resolution
-        return self._table(at).to_dict()
+        found = self._table(at).to_dict()
+        for one in found:
+            one["errors"] = (self._factor * np.array(one["errors"])).tolist()
+        return found
+
+    def rescaled(self, factor: float, *, unit: str, against: str) -> Sensitivity:
+        """The same with every error times a positive factor, which replaces an earlier one.
+
+        Source: the project's specification of cost models, section 9.3: the median ratio of the
+        measured loss of single groups to their error. It changes no order.
+
+        Raises:
+            CostError: the factor is not positive and finite.
+        """
+        if not (0 < factor < float("inf")):
+            raise CostError(f"{self.name}: a scale of {factor}; expected a positive number")
+        other = copy.copy(self)
+        other._scale, other.unit = Scale(factor, unit, against), unit
+        return other
+
+    @property
+    def note(self) -> str:
+        """What belongs to the number."""
+        scaled = "" if self._scale is None else f", scaled to {self._scale.against}"
+        return f"{self._kind} on {self._images} images, errors one at a time{scaled}"
 
     def save(self, path: str | Path) -> None:
         """Write the errors that were measured so far as JSON, image by image."""
         content = {
             "sensitivity": _VERSION,
             "key": self._key,
+            "scale": None if self._scale is None else asdict(self._scale),
             "tables": [
                 {"resolution": at, "terms": [_written(term) for term in table.whole]}
                 for at, table in self._tables.items()
             ],
         }
         Path(path).write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+
+    @property
+    def _factor(self) -> float:
+        return 1.0 if self._scale is None else self._scale.factor
 
     @property
     def _key(self) -> dict[str, Any]:
@@ -167,7 +201,8 @@ class Sensitivity:
     def _read(self, path: Path) -> dict[int | None, ErrorTable]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            key, tables = content["key"], content["tables"]
+            key, tables, scale = content["key"], content["tables"], content.get("scale")
+            self._scale = None if scale is None else Scale(**scale)
             found = {
                 table["resolution"]: ErrorTable(
                     self._context.space, [_term(term) for term in table["terms"]]
@@ -182,6 +217,7 @@ class Sensitivity:
             raise CostError(
                 f"{path}: made for other {', '.join(wrong)}; measure again and save over it"
             )
+        self.unit = self.unit if self._scale is None else self._scale.unit
         return found
 
     @property

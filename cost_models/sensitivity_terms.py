@@ -13,9 +13,18 @@ from numpy.typing import NDArray
 from hwnas.errors import CostError
 from hwnas.space import Archs, SearchSpace
 
-__all__ = ["ErrorTable", "ErrorTerm"]
+__all__ = ["ErrorTable", "ErrorTerm", "Scale"]
 
 Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A factor that turns errors into the unit of a measured cost, and the cost's name."""
+
+    factor: float
+    unit: str
+    against: str
 
 
 @dataclass(frozen=True, eq=False)

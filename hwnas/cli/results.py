@@ -30,6 +30,8 @@ def print_front(outcome: Outcome, *, as_json: bool) -> None:
     )
     for name, verdict in outcome.judged.items():
         note(f"{name} (predicted): {verdict}")
+    for sentence in outcome.exact.sentences() if outcome.exact is not None else ():
+        note(sentence)
     if outcome.verified is not None:
         print_table(verified_table(outcome.verified), title="\npredicted and measured")
         for sentence in outcome.verified.sentences():

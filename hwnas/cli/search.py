@@ -75,6 +75,10 @@ def _search(
         typer.Option("--set", help="cost.NAME.OPTION=VALUE or freeze.GENE=VALUE; repeatable."),
     ] = None,
     algorithm: Annotated[str | None, typer.Option(help="nsga2, random or exhaustive.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="references (default), or exact: begin with the exact front of sums."),
+    ] = None,
     population: Annotated[int | None, typer.Option(help="Designs a generation.")] = None,
     max_evaluations: Annotated[int | None, typer.Option(help="Designs to evaluate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the search.")] = None,
@@ -107,7 +111,7 @@ def _search(
         "space": space, "device": device, "supernet": supernet, "data": data,
         "objectives": objective, "costs": cost, "limit_on": limit_on, "algorithm": algorithm,
         "population": population, "max_evaluations": max_evaluations, "seed": seed,
-        "executor": executor, "workers": workers, "verify": verify,
+        "executor": executor, "workers": workers, "verify": verify, "start": start,
     }  # fmt: skip
     device_options = {"rpc": rpc, "tracker": tracker, "key": key, "runner": runner, "store": store}
     given = {name: value for name, value in device_options.items() if value is not None}

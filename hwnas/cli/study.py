@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from hwnas.cli import study_proxies
+from hwnas.cli import study_exact, study_proxies, study_search, study_sensitivity
 from hwnas.cli.completion import complete_space
 from hwnas.cli.output import note, print_json, print_table
 
@@ -25,7 +25,10 @@ def _root() -> None:
     """Study what parts of a space are worth."""
 
 
+study_exact.add_to(app)
 study_proxies.add_to(app)
+study_search.add_to(app)
+study_sensitivity.add_to(app)
 
 
 @app.command("space")
@@ -108,6 +111,10 @@ def _budgets(
     prompt: Annotated[
         list[str] | None, typer.Option(help="box or point; repeatable. Default: both.")
     ] = None,
+    budget: Annotated[
+        list[float] | None,
+        typer.Option(help="Share of the largest network's BitOPs at 8 bits; repeatable. Six."),
+    ] = None,
     max_prompts: Annotated[
         int | None, typer.Option(help="Objects prompted of an image; all by default.")
     ] = None,
@@ -115,16 +122,17 @@ def _budgets(
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
-    """Choose the best subnet for each of six BitOPs budgets, and score it on another split."""
+    """Choose the best subnet for each of some BitOPs budgets, and score it on another split."""
     from dataclasses import asdict
 
     from hwnas.cli.progress import progress
-    from hwnas.workflows.study.budgets import study_budgets
+    from hwnas.workflows.study.budgets import BUDGETS, study_budgets
 
     with progress(quiet=quiet or json_) as watch:
         rows = study_budgets(
             subnets, supernet=supernet, out=out, data=data, split=split, space=space,
-            prompts=prompt or ("box", "point"), max_prompts=max_prompts, seed=seed, watch=watch,
+            prompts=prompt or ("box", "point"), budgets=budget or BUDGETS,
+            max_prompts=max_prompts, seed=seed, watch=watch,
         )  # fmt: skip
     shown = [asdict(row) for row in rows]
     print_json(shown) if json_ else print_table(shown)

@@ -41,6 +41,11 @@ class SearchConfig(BaseModel):
         default_factory=dict, description="genes that keep one value in this search"
     )
     algorithm: Literal["nsga2", "random", "exhaustive"] = "nsga2"
+    start: Literal["references", "exact"] = Field(
+        "references",
+        description="what nsga2 begins with besides random designs: the space's reference designs, "
+        "or the exact front as well, where costs are sums",
+    )
     population: int = Field(40, ge=4, description="designs a generation")
     max_evaluations: int | None = Field(
         None,

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from hwnas.cost.matrices import CostMatrices
 from hwnas.records import Evaluation, Verification
+from hwnas.records.exact import ExactStart
 
 __all__ = [
     "DeviceFigure",
@@ -121,6 +123,8 @@ class ReportData:
         config: the resolved config, as the text of the file that repeats the run.
         notes: sentences a reader must not miss (the run was interrupted, a limit is not met).
         verified: designs that were measured on the device after the search.
+        exact: designs of the exact front that the search began with, and how far it ended from it.
+        matrices: what each group costs at each option, of cost models that are such sums.
 
     Raises:
         ValueError: no objective, a name twice, an id of the front without an evaluation that has
@@ -153,6 +157,8 @@ class ReportData:
     seconds: float | None = None
     notes: tuple[str, ...] = ()
     verified: Verification | None = None
+    exact: ExactStart | None = None
+    matrices: tuple[CostMatrices, ...] = ()
 
     def __post_init__(self) -> None:
         names = [cost.name for cost in self.costs]

@@ -8,7 +8,9 @@ from pathlib import Path
 from hwnas.records.files import replace_text
 from hwnas.report import sections
 from hwnas.report.data import ReportData
+from hwnas.report.exact import exact_front
 from hwnas.report.markup import Markup, element, json_script
+from hwnas.report.matrices import matrices
 from hwnas.report.payload import MOST_DOTS, page_payload
 from hwnas.report.tables import front_table, glance_table
 from hwnas.report.verified import verified
@@ -57,9 +59,11 @@ def _body(data: ReportData) -> tuple[Markup, ...]:
         _section("At a glance", glance_table(data)),
         _section("Pareto front" if len(data.objectives) > 1 else "Search", *_front(data)),
         *([_section("Predicted and measured", *verified(data.verified))] if data.verified else []),
+        *([_section("The exact front", *exact_front(data.exact))] if data.exact else []),
         _section("Design", *_design(data)) if data.front or data.references else Markup(),
         _section(f"Designs of the front ({len(data.front):,})", *_table(data)),
         _section("Hypervolume", *_trace(data)) if data.hypervolume else Markup(),
+        *(_section(f"{found.name} by group", *matrices(found)) for found in data.matrices),
         _section("What the numbers rest on", sections.basis(data)),
         element("section", sections.failures(data)) if data.failed else Markup(),
         _section("Repeat this run", sections.repeat(data)),

@@ -9,7 +9,7 @@ from hwnas.search.dominance import non_dominated
 from hwnas.search.evaluator import Evaluator
 from hwnas.search.exact import ExactResult, ExactSearch, run_exact
 from hwnas.search.exact_choice import Certificate
-from hwnas.search.exact_gap import FrontGap, front_gap
+from hwnas.search.exact_gap import FrontGap, best_within, front_gap
 from hwnas.search.executor import Executor, SerialExecutor
 from hwnas.search.failures import FailurePolicy
 from hwnas.search.fitting import fitted_names, with_fitted
@@ -52,6 +52,7 @@ __all__ = [
     "Told",
     "WorkerSpec",
     "Workplace",
+    "best_within",
     "executed_names",
     "fitted_names",
     "front_gap",

@@ -129,17 +129,60 @@ class ExactSearch:
 
     def front(self, points: int | None = 30) -> ExactResult:
         """The designs that trade the first objective for the second; see `run_exact`."""
+        self._check_two()
+        if points is None:
+            return self._result(self._all(), complete=True)
+        if points < 2:
+            raise ConfigError(f"points is {points}; expected 2 or more, or None for the whole")
+        return self._result(self._swept(points), complete=False)
+
+    def within(self, budgets: Sequence[float]) -> ExactResult:
+        """The best first objective within each of some budgets of the second.
+
+        Budgets that nothing keeps are left out, and equal designs are one: `best_within` says what
+        each budget gives.
+
+        Raises:
+            InfeasibleError: nothing keeps any of them.
+        """
+        self._check_two()
+        signed = [float(self._signs[1] * budget) for budget in budgets]
+        found = [self._least(0, [*self._limits, (1, budget)]) for budget in signed]
+        points = [self._cheapest(point) for point in found if point is not None]
+        if not points:
+            raise InfeasibleError(
+                f"no design of {self._problem.space.name} has {self._problem.objectives[1].name} "
+                f"within {', '.join(f'{budget:g}' for budget in budgets)}; raise the budgets"
+            )
+        return self._result(points, complete=False)
+
+    def spread(self, shares: Sequence[float]) -> list[float]:
+        """Budgets of the second objective between its least value (0) and what the best costs (1).
+
+        On a logarithmic scale where both are positive.
+        """
+        self._check_two()
+        ends = self._ends(self._cheapest(self._first(())))
+        positive = 0 < ends[0] <= ends[1]
+        low, high = np.log(ends) if positive else ends
+        at = low + (high - low) * np.asarray(shares, dtype=np.float64)
+        kept = np.maximum(np.exp(at) if positive else at, ends[0])  # the logarithm's rounding
+        budgets: list[float] = (self._signs[1] * kept).tolist()
+        return budgets
+
+    def _check_two(self) -> None:
         if len(self._problem.objectives) != 2:
             names = ", ".join(o.name for o in self._problem.objectives)
             raise ConfigError(
                 f"an exact front has two objectives, the problem {len(self._problem.objectives)} "
                 f"({names}); turn the others into limits"
             )
-        if points is None:
-            return self._result(self._all(), complete=True)
-        if points < 2:
-            raise ConfigError(f"points is {points}; expected 2 or more, or None for the whole")
-        return self._result(self._swept(points), complete=False)
+
+    def _ends(self, best: _Point) -> tuple[float, float]:
+        """The least second objective, and that of the best first one; to be minimized."""
+        cheapest = self._least(1, self._limits)
+        low = best if cheapest is None else cheapest
+        return float(low.chosen.values[1]), float(best.chosen.values[1])
 
     def _all(self) -> list[_Point]:
         """From the best first objective down, each time below the cost of the last."""
@@ -154,9 +197,7 @@ class ExactSearch:
 
     def _swept(self, points: int) -> list[_Point]:
         best = self._cheapest(self._first(()))
-        cheapest = self._least(1, self._limits)
-        low = best if cheapest is None else cheapest
-        ends = low.chosen.values[1], best.chosen.values[1]
+        ends = self._ends(best)
         space = np.geomspace if 0 < ends[0] <= ends[1] else np.linspace
         found = [best]
         for budget in space(*ends, points)[:-1]:

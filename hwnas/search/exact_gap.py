@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from hwnas.errors import ConfigError
 from hwnas.search.front import ParetoFront
 from hwnas.search.hypervolume import hypervolume
 
-__all__ = ["FrontGap", "front_gap"]
+__all__ = ["FrontGap", "best_within", "front_gap"]
 
 Float = NDArray[np.float64]
 _SAME = 1e-9  # share of a budget: costs are sums of floats in another order
@@ -94,6 +95,21 @@ def front_gap(
     )
 
 
+def best_within(front: ParetoFront, names: tuple[str, str], budgets: Sequence[float]) -> Float:
+    """The best value of the first column within each budget of the second, shape (n_budgets,).
+
+    Natural signs; NaN where the front has nothing within a budget, which holds up to a billionth.
+
+    Raises:
+        ConfigError: the front has no column of such a name.
+    """
+    columns = [front.columns[front.designs.position(name)] for name in names]
+    signs = np.array([1.0 if c.direction == "min" else -1.0 for c in columns])
+    ours = _minimized(front, list(names), signs)
+    best = np.array([_least(ours, float(signs[1] * budget)) for budget in budgets])
+    return np.where(np.isfinite(best), signs[0] * best, np.nan)
+
+
 def _minimized(front: ParetoFront, names: list[str], signs: Float) -> Float:
     columns = [front.designs.position(name) for name in names]
     values: Float = front.values[:, columns] * signs
@@ -102,8 +118,13 @@ def _minimized(front: ParetoFront, names: list[str], signs: Float) -> Float:
 
 def _loss(ours: Float, point: Float) -> float:
     """How much worse the first objective is within the budget of a point; inf if nothing is."""
-    within = ours[ours[:, 1] <= point[1] + _SAME * abs(point[1]), 0]
-    return max(float(within.min() - point[0]), 0.0) if len(within) else np.inf
+    return max(_least(ours, float(point[1])) - float(point[0]), 0.0)
+
+
+def _least(ours: Float, budget: float) -> float:
+    """The least first column within a budget of the second; inf if there is nothing."""
+    within = ours[ours[:, 1] <= budget + _SAME * abs(budget), 0]
+    return float(within.min()) if len(within) else np.inf
 
 
 def _reference(ours: Float, truth: Float) -> Float:

@@ -9,6 +9,7 @@ twice in a run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from hwnas.search.operators import (
 )
 from hwnas.search.problem import Problem
 from hwnas.search.pymoo_quiet import quiet
-from hwnas.space import Archs
+from hwnas.space import Arch, Archs
 
 __all__ = ["Nsga2"]
 
@@ -43,8 +44,9 @@ class Nsga2:
     name = "nsga2"
 
     def __init__(
-        self, problem: Problem, *, population: int = 100, seed: int = 0, references: bool = True
-    ) -> None:
+        self, problem: Problem, *, population: int = 100, seed: int = 0, references: bool = True,
+        start: Sequence[Arch] = (),
+    ) -> None:  # fmt: skip
         """Set up, without evaluating anything.
 
         Args:
@@ -52,6 +54,7 @@ class Nsga2:
             population: designs that survive a generation, and designs proposed in one.
             seed: decides everything random.
             references: begin with the space's reference designs.
+            start: designs to begin with besides, at most half a population.
 
         Raises:
             ConfigError: the population is too small.
@@ -61,7 +64,7 @@ class Nsga2:
                 f"population={population}; NSGA-II needs at least {_LEAST_POPULATION}"
             )
         self._space = problem.space
-        self._references = references
+        self._references, self._start = references, start
         self._population = population
         self._sizes = self._space.variable_sizes
         self._ordered = self._space.variable_ordered
@@ -80,8 +83,9 @@ class Nsga2:
         if not self._started:
             self._started = True
             archs = first_population(
-                self._space, wanted, self._seen, self._rng, references=self._references
-            )
+                self._space, wanted, self._seen, self._rng, references=self._references,
+                start=self._start,
+            )  # fmt: skip
             self._x = self._space.encode(archs)
             return archs
         return self._offspring(wanted)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hwnas.records import RunFolder
 from hwnas.search.executor import Executor
 from hwnas.search.loop import OnGeneration, Run
 from hwnas.search.problem import Problem
 from hwnas.search.result import SearchResult
+from hwnas.space import Arch
 
 __all__ = ["run_exhaustive", "run_nsga2", "run_random"]
 
 
-def run_nsga2(
+def run_nsga2(  # noqa: PLR0913 - what every search takes, and what NSGA-II alone does
     problem: Problem,
     *,
     population: int = 100,
     max_evaluations: int,
     seed: int,
+    start: Sequence[Arch] = (),
     executor: Executor | None = None,
     on_generation: OnGeneration | None = None,
     folder: RunFolder | None = None,
@@ -31,6 +33,8 @@ def run_nsga2(
         population: designs a generation, evaluated as one batch.
         max_evaluations: different designs to evaluate, failures included.
         seed: decides everything random; the same seed gives the same front with any executor.
+        start: designs to begin with, such as those of `run_exact`; at most half a population, of
+            more those evenly spaced in their order.
         executor: where cost models run; this process by default.
         on_generation: called after each generation.
         folder: an open run folder; what it holds is not evaluated again: so a run resumes.
@@ -45,7 +49,7 @@ def run_nsga2(
     """
     from hwnas.search.nsga2 import Nsga2
 
-    algorithm = Nsga2(problem, population=population, seed=seed)
+    algorithm = Nsga2(problem, population=population, seed=seed, start=start)
     run = Run(
         problem,
         algorithm,

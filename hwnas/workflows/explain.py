@@ -56,7 +56,7 @@ class Explanation:
             ("space", f"{space.name}: {bound}{space.size():.3g} architectures"),
             ("search variables", space.n_var),
             ("device", self.live.device.key if self.live.device else "none"),
-            ("algorithm", f"{config.algorithm}, population {config.population}"),
+            ("algorithm", f"{config.algorithm}, population {config.population}{self._start()}"),
             ("seed", config.seed),
             ("evaluations", evaluations_of(self.live)),
             ("real evaluations", ", ".join(self._real()) or "none"),
@@ -64,6 +64,9 @@ class Explanation:
             ("final scoring", self.live.rescore.name if self.live.rescore else "none"),
             ("expected time", f"{self.expected_seconds:.0f} s and the final scoring"),
         ]
+
+    def _start(self) -> str:
+        return ", beginning with the exact front" if self.live.config.start == "exact" else ""
 
     def _real(self) -> list[str]:
         return [f"up to {n} to learn {name} from" for name, n in self.real_evaluations.items()]

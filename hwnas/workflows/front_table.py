@@ -48,6 +48,7 @@ def front_document(outcome: Outcome) -> dict[str, Any]:
         "hypervolume": result.hypervolume,
         "reference_point": dict(result.reference_point),
         "verified": None if outcome.verified is None else json.loads(outcome.verified.to_json()),
+        "exact": None if outcome.exact is None else json.loads(outcome.exact.to_json()),
         "run": str(outcome.folder) if outcome.folder else None,
     }
 

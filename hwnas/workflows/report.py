@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from hwnas.config import SearchConfig
 from hwnas.device import DeviceProfile
 from hwnas.errors import RunError
-from hwnas.records import Evaluation, RunFolder
+from hwnas.records import Evaluation, RunFolder, Verification
+from hwnas.records.exact import ExactStart, read_exact
 from hwnas.records.verified import read_verified
 from hwnas.report import (
     DeviceFigure,
@@ -29,6 +30,7 @@ from hwnas.search import Problem, hypervolume, non_dominated, with_fitted
 from hwnas.workflows.judging import fit_reports
 from hwnas.workflows.rescoring import read_rescored
 from hwnas.workflows.resolve import Resolved, resolve
+from hwnas.workflows.sensitivity.kept import read_matrices
 
 __all__ = ["report_data", "write_report", "write_run_report"]
 
@@ -67,7 +69,7 @@ def report_data(folder: RunFolder, live: Resolved) -> ReportData:
     if not len(table.good):
         raise RunError(f"{folder.path}: no design has been evaluated yet; nothing to report")
     facts, state = folder.facts, folder.state()
-    verified = read_verified(folder)
+    verified, exact = read_verified(folder), read_exact(folder)
     reference: dict[str, float] = state.get("reference_point", {})
     return ReportData(
         title=f"{live.space.name} on {live.device.name}" if live.device else live.space.name,
@@ -83,7 +85,7 @@ def report_data(folder: RunFolder, live: Resolved) -> ReportData:
         device_name=live.device.name if live.device else "",
         limits=live.problem.limits,
         references=_references(live, evaluations),
-        baselines=_first_designs(live, table),
+        baselines={**_first_designs(live, table, exact), **_exact_designs(exact)},
         hypervolume=_trace(table, reference, live.config.algorithm),
         reference_point=reference,
         genes=live.space.genes,
@@ -93,8 +95,10 @@ def report_data(folder: RunFolder, live: Resolved) -> ReportData:
         versions=facts.get("environment", {}).get("packages", {}),
         created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         seconds=sum(e.seconds for e in evaluations),
-        notes=(*_notes(live, state), *(verified.sentences() if verified else ())),
+        notes=(*_notes(live, state), *_sentences(exact, verified)),
         verified=verified,
+        exact=exact,
+        matrices=read_matrices(folder),
     )
 
 
@@ -150,11 +154,25 @@ def _references(live: Resolved, evaluations: Sequence[Evaluation]) -> dict[str, 
     return {label: found[arch.id] for label, arch in designs if arch.id in found}
 
 
-def _first_designs(live: Resolved, table: _Table) -> Mapping[str, Sequence[Evaluation]]:
+def _sentences(*found: ExactStart | Verification | None) -> tuple[str, ...]:
+    return tuple(sentence for one in found if one is not None for sentence in one.sentences())
+
+
+def _exact_designs(exact: ExactStart | None) -> Mapping[str, Sequence[Evaluation]]:
+    if exact is None:
+        return {}
+    designs = [Evaluation(d.arch_id, d.genes, d.values) for d in exact.designs]
+    return {"exact front" if exact.budget else "exact optimum": designs}
+
+
+def _first_designs(
+    live: Resolved, table: _Table, exact: ExactStart | None
+) -> Mapping[str, Sequence[Evaluation]]:
     """The best of the random designs that the search began with: what luck alone finds."""
     if live.config.algorithm != "nsga2":
         return {}
     named = {arch.id for _, arch in live.space.reference_designs()}
+    named |= {design.arch_id for design in exact.designs} if exact is not None else set()
     first = table.good < live.config.population
     drawn = np.array([table.evaluations[i].arch_id not in named for i in table.good], dtype=bool)
     count = int((first & drawn).sum())

@@ -14,7 +14,9 @@ from hwnas.cost import CostModel
 from hwnas.device import DeviceProfile
 from hwnas.errors import ConfigError, DeviceError, Interrupted
 from hwnas.records import RunFolder, Verification
+from hwnas.records.exact import ExactStart
 from hwnas.search import (
+    ExactSearch,
     ParetoFront,
     Progress,
     SearchResult,
@@ -22,13 +24,20 @@ from hwnas.search import (
     run_nsga2,
     run_random,
 )
-from hwnas.space import SearchSpace
+from hwnas.space import Archs, SearchSpace
+from hwnas.workflows.exact import (
+    begin_exactly,
+    compare_with_exact,
+    exact_archs,
+    prepare_exact,
+)
 from hwnas.workflows.inputs import input_hashes
 from hwnas.workflows.judging import Verdict, judge
 from hwnas.workflows.preflight import check_weights_and_data
 from hwnas.workflows.report import write_run_report
 from hwnas.workflows.rescoring import Rescored, rescore
 from hwnas.workflows.resolve import Resolved, evaluations_of, resolve
+from hwnas.workflows.sensitivity.kept import keep_matrices
 from hwnas.workflows.watch import Silent, Watch
 from hwnas.workflows.workplace import make_executor
 
@@ -40,7 +49,8 @@ class Outcome:
     """What a search leaves: the result, the front scored again, and where it lies on disk.
 
     `judged` says of each predicted column how well it does on values that it never saw, `verified`
-    what the device said of the best designs, where that was asked for.
+    what the device said of the best designs, `exact` how far the front is from the exact one; the
+    last two where they were asked for.
     """
 
     resolved: Resolved
@@ -50,6 +60,7 @@ class Outcome:
     reports: tuple[Path, ...]
     judged: Mapping[str, Verdict] = field(default_factory=dict)
     verified: Verification | None = None
+    exact: ExactStart | None = None
 
 
 def search(
@@ -139,8 +150,9 @@ def _run(live: Resolved, out: Path | None, watch: Watch, *, command: str | None 
         from hwnas.workflows.verify import check_verifiable
 
         check_verifiable(live)
+    prepared = prepare_exact(live)
     if out is None:
-        return _run_in(None, live, watch)
+        return _run_in(None, live, watch, prepared)
     with RunFolder.create(
         out,
         config=live.config.model_dump(mode="json"),
@@ -148,22 +160,30 @@ def _run(live: Resolved, out: Path | None, watch: Watch, *, command: str | None 
         seeds={"search": live.config.seed},
         inputs=input_hashes(live),
     ) as folder:
-        return _run_in(folder, live, watch)
+        return _run_in(folder, live, watch, prepared)
 
 
-def _run_in(folder: RunFolder | None, live: Resolved, watch: Watch) -> Outcome:
+def _run_in(
+    folder: RunFolder | None, live: Resolved, watch: Watch, prepared: ExactSearch | None = None
+) -> Outcome:
     """Search, score, report; Ctrl-C outside the search itself says how to go on as well."""
     try:
-        return _steps(folder, live, watch)
+        return _steps(folder, live, watch, prepared)
     except KeyboardInterrupt as error:
         saved = f"continue with: hwnas resume {folder.path}" if folder else "nothing was saved"
         raise Interrupted(f"interrupted; {saved}") from error
 
 
-def _steps(folder: RunFolder | None, live: Resolved, watch: Watch) -> Outcome:
+def _steps(
+    folder: RunFolder | None, live: Resolved, watch: Watch, prepared: ExactSearch | None
+) -> Outcome:
     for remark in live.remarks:
         watch.remark(remark)
-    result = _search(folder, live, watch)
+    begun = begin_exactly(folder, live, prepared, watch)
+    result = _search(folder, live, watch, exact_archs(begun, live.space))
+    exact = compare_with_exact(folder, begun, result.front)
+    if folder is not None:
+        keep_matrices(folder, live.problem)
     rescored = None
     if live.rescore is not None:
         rescored = rescore(live.rescore, result.front.archs, watch, folder=folder)
@@ -173,7 +193,7 @@ def _steps(folder: RunFolder | None, live: Resolved, watch: Watch) -> Outcome:
     if folder is not None and verified is not None:
         reports = write_run_report(folder, live)
     path = folder.path if folder else None
-    return Outcome(live, result, rescored, path, reports, judged, verified)
+    return Outcome(live, result, rescored, path, reports, judged, verified, exact)
 
 
 def _verified(
@@ -195,7 +215,7 @@ def _verified(
         ) from error
 
 
-def _search(folder: RunFolder | None, live: Resolved, watch: Watch) -> SearchResult:
+def _search(folder: RunFolder | None, live: Resolved, watch: Watch, start: Archs) -> SearchResult:
     config = live.config
     budget: dict[str, Any] = {"max_evaluations": evaluations_of(live), "seed": config.seed}
     watch.begin("searching", evaluations_of(live))
@@ -211,7 +231,7 @@ def _search(folder: RunFolder | None, live: Resolved, watch: Watch) -> SearchRes
         watch.advance(progress.evaluations, **known)
 
     runs: dict[str, Callable[..., SearchResult]] = {
-        "nsga2": partial(run_nsga2, population=config.population, **budget),
+        "nsga2": partial(run_nsga2, population=config.population, start=start, **budget),
         "random": partial(run_random, batch=config.population, **budget),
         "exhaustive": run_exhaustive,
     }

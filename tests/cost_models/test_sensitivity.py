@@ -147,6 +147,30 @@ def test_saved_errors_are_read_by_a_part_of_the_space(tmp_path: Path) -> None:
         model(part, net, tables=str(path))
 
 
+def test_a_scale_turns_errors_into_a_measured_unit_and_is_saved(tmp_path: Path) -> None:
+    space = bits_space().freeze({"resolution": 128})
+    whole = model(space, Measuring())
+    archs = space.sample(np.random.default_rng(4), 5)
+    values, ends = whole.evaluate(archs), whole.estimate(archs)
+    scaled = whole.rescaled(0.25, unit="IoU", against="iou")
+    np.testing.assert_allclose(scaled.evaluate(archs), 0.25 * values)
+    np.testing.assert_allclose(scaled.estimate(archs).hi, 0.25 * np.array(ends.hi))
+    assert sum(scaled.breakdown(archs[0]).values()) == pytest.approx(0.25 * values[0])
+    errors = [np.array(m.matrices(128)[0]["errors"]) for m in (whole, scaled)]
+    np.testing.assert_allclose(errors[1], 0.25 * errors[0])
+    assert (scaled.unit, whole.unit) == ("IoU", "loss increase (surrogate)")
+    assert "scaled to iou" in scaled.note
+    np.testing.assert_array_equal(whole.evaluate(archs), values)
+    scaled.save(tmp_path / "errors.json")
+    again = model(space, Measuring(), tables=str(tmp_path / "errors.json"))
+    np.testing.assert_array_equal(again.evaluate(archs), scaled.evaluate(archs))
+    assert again.unit == "IoU"
+    twice = scaled.rescaled(0.5, unit="IoU", against="iou")
+    np.testing.assert_allclose(twice.evaluate(archs), 0.5 * values)
+    with pytest.raises(CostError, match="a scale of 0"):
+        whole.rescaled(0.0, unit="IoU", against="iou")
+
+
 def test_matrices_say_what_is_what() -> None:
     tables = model(bits_space(), Measuring()).matrices(64)
     assert [table["name"] for table in tables] == ["blocks.0", "blocks.1", "blocks.2", "depth"]

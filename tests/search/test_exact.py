@@ -15,6 +15,7 @@ from hwnas.cost.additive import AdditiveTables
 from hwnas.errors import ConfigError, CostError, InfeasibleError, SpaceError
 from hwnas.search import Limit, Objective, Problem, run_exhaustive
 from hwnas.search.exact import ExactSearch, run_exact
+from hwnas.search.exact_gap import best_within
 from hwnas.space import SearchSpace, ordinal
 from search_spaces.toy import toy
 from tests.search.additive_models import (
@@ -168,3 +169,32 @@ def test_designs_are_architectures_of_the_space() -> None:
     assert found.archs.space is asked.space
     assert not any(asked.space.validate(arch.genes) for arch in found.archs)
     assert run_exact(asked, points=4).archs.ids == found.archs.ids
+
+
+@pytest.mark.parametrize("limits", [(), ("size<=2.2",)])
+def test_within_gives_the_optimum_of_each_budget(limits) -> None:
+    asked = problem(small_space(), *limits)
+    search = solver(asked, 9)
+    budgets = search.spread([0.0, 0.3, 0.6, 1.0])
+    truth = run_exhaustive(asked).front
+    ends = truth.values[[-1, 0], 1]
+    np.testing.assert_allclose([budgets[0], budgets[-1]], ends, rtol=1e-9)
+    assert budgets[1] ** (1 / 0.3) == pytest.approx(
+        budgets[0] ** (0.7 / 0.3) * budgets[-1], rel=1e-6
+    )
+    ours = best_within(search.within(budgets).front, ("score", "cost"), budgets)
+    np.testing.assert_allclose(ours, best_within(truth, ("score", "cost"), budgets), rtol=1e-9)
+    with pytest.raises(InfeasibleError, match=r"has cost within 0\.01; raise the budgets"):
+        search.within([0.01])
+
+
+def test_budgets_of_a_second_objective_that_is_maximized() -> None:
+    space = small_space()
+    score = Terms(space, "score", block_terms(), seed=1, direction="min")
+    gain = Terms(space, "gain", block_terms("resolution"), seed=2, direction="max")
+    asked = Problem(space, (Objective.of(score), Objective.of(gain)))
+    search, truth = solver(asked, 9), run_exhaustive(asked).front
+    budgets = search.spread([0.0, 0.5, 1.0])
+    assert budgets == sorted(budgets, reverse=True)
+    ours = best_within(search.within(budgets).front, ("score", "gain"), budgets)
+    np.testing.assert_allclose(ours, best_within(truth, ("score", "gain"), budgets), rtol=1e-9)

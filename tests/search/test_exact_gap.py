@@ -7,7 +7,7 @@ import pytest
 
 from hwnas.errors import ConfigError
 from hwnas.search import Column, Designs, ParetoFront
-from hwnas.search.exact_gap import front_gap
+from hwnas.search.exact_gap import best_within, front_gap
 from search_spaces.toy import toy
 
 EXACT = [(1.0, 4.0), (0.75, 2.0), (0.5, 1.0)]
@@ -56,3 +56,10 @@ def test_what_cannot_be_compared_is_refused() -> None:
         front_gap(front(EXACT), front(EXACT), reference={"score": 2.0, "cost": 5.0})
     with pytest.raises(ConfigError, match="has no cost"):
         front_gap(front(EXACT), front(EXACT), reference={"score": 0.0})
+
+
+def test_best_within_is_nan_where_nothing_is() -> None:
+    found = best_within(front(EXACT, swapped=True), ("score", "cost"), [0.5, 1.0, 1.9, 9.0])
+    np.testing.assert_array_equal(found, [np.nan, 0.5, 0.5, 1.0])
+    with pytest.raises(ConfigError, match="'speed' was not evaluated"):
+        best_within(front(EXACT), ("score", "speed"), [1.0])

@@ -105,6 +105,22 @@ def test_the_first_population_has_the_reference_designs(
     assert len(first_population(space, 1, Seen(), rng)) == 1
 
 
+def test_the_first_population_begins_with_what_it_is_given(
+    space: SearchSpace, rng: np.random.Generator
+) -> None:
+    given = space.sample(rng, 30).unique()
+    archs = first_population(space, 40, Seen(), rng, start=given[:12])
+    assert archs.ids[:12] == given.ids[:12]
+    named = [arch.id for _, arch in space.reference_designs()]
+    assert set(named) & set(archs.ids[12:])
+    assert len(set(archs.ids)) == 40
+    few = first_population(space, 8, Seen(), rng, start=given)
+    last = len(given) - 1
+    assert few.ids[:4] == tuple(given.ids[round(last * i / 3)] for i in range(4))
+    twice = first_population(space, 8, Seen(), rng, start=[given[0], given[0]])
+    assert len(set(twice.ids)) == 8
+
+
 def test_a_space_with_one_arch_can_be_mutated(rng: np.random.Generator) -> None:
     empty = np.empty((3, 0), dtype=np.int64)
     assert mutate(empty, np.empty(0, np.int64), np.empty(0, bool), rng).shape == (3, 0)

@@ -29,8 +29,12 @@ OPTIONS: dict[str, dict[str, int]] = {
     "naswot": {"batch_images": 2, "seeds": 1},
 }
 
-# How a cost model of quality refuses a space that has no supernet, or none that ships.
-NO_WEIGHTS = ("raises CheckpointError", "needs a supernet and none was given")
+# How a cost model of quality refuses a space that has no supernet, or none that ships, or networks
+# that it is not made for.
+NO_WEIGHTS = (
+    "raises CheckpointError", "needs a supernet and none was given", "embeds no images",
+    "measures SAM supernets", "has no attention layers",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", search_spaces.names())

@@ -335,3 +335,13 @@ class TestKitAsPytestClass(CostModelKit):
     @pytest.fixture
     def model(self) -> CostModel:
         return Full()
+
+
+def test_a_gene_with_one_option_may_be_left_unsaid() -> None:
+    space = SPACE.freeze({"width": 8})
+
+    class Own(Good):
+        def evaluate(self, archs: Sequence[Arch]) -> Any:
+            return (Archs.of(space, archs).matrix + 1).sum(axis=1).astype(np.float64)
+
+    assert check_cost_model(Own(), CostContext(space=space)) == []
