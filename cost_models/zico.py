@@ -113,7 +113,7 @@ class Zico:
         if problems:
             raise CostError(f"{self.name}: " + "; ".join(problems))
         self._context, self._mode, self._beta = context, mode, float(beta)
-        self._layers = re.compile(layers)
+        self._layers, self._warned = re.compile(layers), False
         self._scores = ProbeScores(
             context, self._terms, by=self.name, weights=weights,
             seeds=_SEEDS[mode] if seeds is None else seeds,
@@ -201,10 +201,11 @@ class Zico:
         except HwnasError as error:
             raise CostError(f"{self.name}: {error}") from error
         rewarded = [name for name, charge in found.items() if charge < 0]
-        if rewarded:
+        if rewarded and not self._warned:
+            self._warned = True  # small maps do it to every arch
             _LOG.warning(
                 "%s: arch %s: the correction rewards %d layers, first %s: its output has fewer "
-                "positions than the root of its channels",
+                "positions than the root of its channels; the same may hold of other archs",
                 self.name, arch.id, len(rewarded), rewarded[0],
             )  # fmt: skip
         return found

@@ -1,178 +1,197 @@
-"""A MobileNet-like classifier: inverted bottlenecks in five stages, searched stage by stage.
+"""Networks of inverted bottlenecks, searched stage by stage.
 
-Genes: `resolution`, and for each stage I `stages.I.depth` (blocks), `.kernel`, `.expansion`,
-`.width` (times the stage's channels), `.w_bits` and `.a_bits`. Stem, head and classifier are
-8 x 8. It has no weights: costs are counted, and quality is the user's to bring.
+`mobile-cnn` is a MobileNet-like classifier in five stages. Genes: `resolution`, and for each stage
+I `stages.I.depth` (blocks), `.kernel`, `.expansion`, `.width` (times the stage's channels),
+`.w_bits` and `.a_bits`. Stem, head and classifier are 8 x 8. It has no weights: costs are counted,
+and quality is the user's to bring.
 
-Source of the macro layout: MobileNetV3 as searched by OFA (five stages, kernels 3 to 7,
-expansions 3 to 6); squeeze-and-excite is left out.
+`tile-cnn` (classes of images) and `tile-cnn-mask` (foreground) are small ones for tiles of 48
+pixels, of four stages that differ in depth, kernel, expansion and width under one layout, with 8
+bits throughout. Their networks can be trained from scratch and probed (`docs/proxies.md`).
+
+Layouts and their sources: `hwnas/workload/cnn_plan.py`.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
 
 from hwnas.space import Arch, SearchSpace, Slot, ordinal, repeat
+from hwnas.space.declarations import Declaration
 from hwnas.workload import ops
+from hwnas.workload.cnn_plan import CNNS, BottleneckPlan, CnnGeometry, stage_plan
 from hwnas.workload.layers import LayerSpec, Workload
 from hwnas.workload.ops import Bits
 
-__all__ = ["mobile_cnn"]
+__all__ = ["mobile_cnn", "tile_cnn", "tile_cnn_mask"]
 
-_CHANNELS = (24, 40, 80, 112, 160)
-_STRIDES = (2, 2, 2, 1, 2)
-_STEM = 16
-_HEAD = 960
-_CLASSES = 1000
 _EDGE = Bits(8, 8, 8)
+_OUTPUT_BITS = 32
+_UNTRAINED = "hwnas.supernet.scratch.untrained:build"
 Layers = tuple[LayerSpec, ...]
-_CHANNEL_STEP = 8  # channels come in multiples of this, as integer kernels like them
 
 
 def mobile_cnn() -> SearchSpace:
     """Build the space; each stage is a slot that depends on its own genes and the width before."""
-    return SearchSpace(
-        "mobile-cnn",
-        [
-            ordinal("resolution", (128, 160, 192, 224), role="resolution"),
-            repeat(
-                "stages",
-                len(_CHANNELS),
-                [
-                    ordinal("depth", (2, 3, 4), role="depth"),
-                    ordinal("kernel", (3, 5, 7)),
-                    ordinal("expansion", (3, 4, 6), role="width"),
-                    ordinal("width", (0.75, 1.0, 1.25), role="width"),
-                    ordinal("w_bits", (2, 4, 8), role="bits"),
-                    ordinal("a_bits", (4, 8), role="bits"),
-                ],
-            ),
-        ],
-        slots=_SLOTS,
-        lower=lower,
+    genes = [
+        ordinal("depth", (2, 3, 4), role="depth"),
+        ordinal("kernel", (3, 5, 7)),
+        ordinal("expansion", (3, 4, 6), role="width"),
+        ordinal("width", (0.75, 1.0, 1.25), role="width"),
+        ordinal("w_bits", (2, 4, 8), role="bits"),
+        ordinal("a_bits", (4, 8), role="bits"),
+    ]
+    return _space(
+        CNNS["mobile-cnn"], (128, 160, 192, 224), genes,
         description="MobileNet-like classifier, five elastic stages",
+    )  # fmt: skip
+
+
+def tile_cnn() -> SearchSpace:
+    """Build the space of classifiers of tiles; they have no weights until they are trained."""
+    return _tile_space("tile-cnn", "Classifier of tiles of 48 pixels, for training from scratch")
+
+
+def tile_cnn_mask() -> SearchSpace:
+    """Build the space of networks that mark the foreground of tiles."""
+    return _tile_space("tile-cnn-mask", "Foreground of tiles of 48 pixels, trained from scratch")
+
+
+def _tile_space(name: str, description: str) -> SearchSpace:
+    genes = [
+        ordinal("depth", (1, 2, 3, 4), role="depth"),
+        ordinal("kernel", (3, 5)),
+        ordinal("expansion", (1, 2, 4), role="width"),
+        ordinal("width", (0.5, 1.0, 1.5), role="width"),
+    ]
+    return _space(CNNS[name], (48,), genes, supernet=_UNTRAINED, description=description)
+
+
+def _space(
+    geometry: CnnGeometry, resolutions: Sequence[int], genes: Sequence[Declaration], **rest: Any
+) -> SearchSpace:
+    names = [gene.name for gene in genes]
+    stages = len(geometry.channels)
+    slots = (
+        Slot("stem", ("resolution",), partial(_stem, geometry)),
+        *(_stage_slot(geometry, stage, names) for stage in range(stages)),
+        _head_slot(geometry),
+    )
+    return SearchSpace(
+        geometry.name,
+        [ordinal("resolution", resolutions, role="resolution"), repeat("stages", stages, genes)],
+        slots=slots,
+        lower=partial(_lower, slots),
+        **rest,
     )
 
 
-def lower(arch: Arch) -> Workload:
+def _lower(slots: Sequence[Slot], arch: Arch) -> Workload:
     """Count the layers; norms are folded into biases, activations run in place at `a_bits`."""
-    layers = (slot.layers(*(arch[gene] for gene in slot.genes)) for slot in _SLOTS)
+    layers = (slot.layers(*(arch[gene] for gene in slot.genes)) for slot in slots)
     resolution = int(arch["resolution"])
     return Workload(tuple(chain.from_iterable(layers)), (3, resolution, resolution))
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    """Sizes of one inverted bottleneck; `side` is that of its output."""
-
-    name: str
-    group: str
-    c_in: int
-    c_out: int
-    expansion: int
-    kernel: int
-    stride: int
-    side: int
-    w_bits: int
-    a_bits: int
+def _stage_slot(geometry: CnnGeometry, stage: int, own: Sequence[str]) -> Slot:
+    before = (f"stages.{stage - 1}.width",) if stage else ()
+    genes = ("resolution", *before, *(f"stages.{stage}.{gene}" for gene in own))
+    return Slot(f"stages.{stage}", genes, partial(_stage, geometry, stage))
 
 
-def _stem(resolution: int) -> Layers:
-    stem = ops.conv("stem", (3, _STEM), 3, resolution // 2, _EDGE, stride=2, group="stem")
-    return (stem,)
+def _head_slot(geometry: CnnGeometry) -> Slot:
+    read = geometry.lateral if geometry.ending == "pixels" else (len(geometry.channels) - 1,)
+    layers = _pixel_ending if geometry.ending == "pixels" else _image_ending
+    widths = tuple(f"stages.{stage}.width" for stage in read)
+    return Slot("head", ("resolution", *widths), partial(layers, geometry))
 
 
-def _stage(stage: int, resolution: int, *genes: Any) -> Layers:
-    """Layers of a stage from the genes of `_stage_slot`, in that order."""
-    *before, depth, kernel, expansion, width, w_bits, a_bits = genes
-    c_out = _channels(stage, width)
-    c_in = _channels(stage - 1, before[0]) if before else _STEM
-    side = resolution // 2 // math.prod(_STRIDES[: stage + 1])
-    name = f"stages.{stage}"
-    blocks = [
-        _Block(
-            f"{name}.{index}",
-            name,
-            c_in=c_out if index else c_in,
-            c_out=c_out,
-            expansion=expansion,
-            kernel=kernel,
-            stride=1 if index else _STRIDES[stage],
-            side=side,
-            w_bits=w_bits,
-            a_bits=a_bits,
-        )
-        for index in range(depth)
-    ]
-    return tuple(layer for block in blocks for layer in _bottleneck(block))
+def _stem(geometry: CnnGeometry, resolution: int) -> Layers:
+    side = geometry.side(-1, resolution)
+    channels = 3, geometry.stem
+    return (ops.conv("stem", channels, 3, side, _EDGE, stride=resolution // side, group="stem"),)
 
 
-def _head(resolution: int, width: float) -> Layers:
-    side = resolution // 2 // math.prod(_STRIDES)
-    channels = _channels(len(_CHANNELS) - 1, width)
+def _stage(geometry: CnnGeometry, stage: int, resolution: int, *genes: Any) -> Layers:
+    """Layers of a stage from the genes of `_stage_slot`, in that order; 8 bits without any."""
+    before, own = (genes[0], genes[1:]) if stage else (1.0, genes)
+    depth, kernel, expansion, width, *bits = own
+    w_bits, a_bits = bits or (_EDGE.w, _EDGE.a)
+    blocks = stage_plan(
+        geometry, stage, resolution, before=before, depth=depth, kernel=kernel,
+        expansion=expansion, width=width,
+    )  # fmt: skip
+    spent = Bits(w_bits, a_bits, a_bits)
+    return tuple(chain.from_iterable(_bottleneck(block, spent, stage) for block in blocks))
+
+
+def _bottleneck(b: BottleneckPlan, bits: Bits, stage: int) -> Layers:
+    own: dict[str, Any] = {"group": f"stages.{stage}"}
+    depthwise = own | {"stride": b.stride, "groups": b.wide}
+    layers = (
+        ops.conv(f"{b.name}.expand", (b.c_in, b.wide), 1, b.side * b.stride, bits, **own),
+        ops.conv(f"{b.name}.dw", (b.wide, b.wide), b.kernel, b.side, bits, **depthwise),
+        ops.conv(f"{b.name}.project", (b.wide, b.c_out), 1, b.side, bits, **own),
+    )
+    if not b.residual:
+        return layers
+    return (*layers, _sum(f"{b.name}.add", b.side, b.c_out, bits.a, **own))
+
+
+def _sum(name: str, side: int, channels: int, a_bits: int, **rest: Any) -> LayerSpec:
+    elems = side * side * channels
+    return ops.elementwise(
+        name, "add", elems, elems, extra_in_elems=elems, a_bits=a_bits, out_bits=a_bits, **rest
+    )
+
+
+def _image_ending(geometry: CnnGeometry, resolution: int, width: float) -> Layers:
+    last = len(geometry.channels) - 1
+    side, head = geometry.side(last, resolution), geometry.head
     pool = ops.elementwise(
         "pool",
         "pool",
-        side * side * _HEAD,
-        _HEAD,
+        side * side * head,
+        head,
         a_bits=_EDGE.out,
         out_bits=_EDGE.out,
         ops_per_element=side * side,
-        shape=(side, _HEAD, side),
+        shape=(side, head, side),
         group="head",
     )
     return (
-        ops.conv("head", (channels, _HEAD), 1, side, _EDGE, group="head"),
+        ops.conv("head", (geometry.width(last, width), head), 1, side, _EDGE, group="head"),
         pool,
-        ops.linear("classifier", 1, _HEAD, _CLASSES, Bits(8, 8, 32), group="head"),
+        ops.linear("classifier", 1, head, geometry.outputs, Bits(8, 8, _OUTPUT_BITS), group="head"),
     )
 
 
-def _channels(stage: int, width: float) -> int:
-    return max(_CHANNEL_STEP, round(_CHANNELS[stage] * width / _CHANNEL_STEP) * _CHANNEL_STEP)
+def _pixel_ending(geometry: CnnGeometry, resolution: int, *widths: float) -> Layers:
+    """From the coarsest map to the finest, and the logits at the side of the input."""
+    head, found, below = geometry.head, list[LayerSpec](), 0
+    own: dict[str, Any] = {"group": "head"}
+    for stage, width in reversed(list(zip(geometry.lateral, widths, strict=True))):
+        side, channels = geometry.side(stage, resolution), (geometry.width(stage, width), head)
+        if below:
+            found.append(_resize(f"resize.{stage}", below, head, side, _EDGE.out))
+        found.append(ops.conv(f"lateral.{stage}", channels, 1, side, _EDGE, **own))
+        if below:
+            found.append(_sum(f"lateral.{stage}.add", side, head, _EDGE.a, **own))
+        below = side
+    logits = Bits(8, 8, _OUTPUT_BITS)
+    return (
+        *found,
+        ops.conv("blend", (head, head), 3, below, _EDGE, **own),
+        ops.conv("logits", (head, geometry.outputs), 1, below, logits, **own),
+        _resize("resize.logits", below, geometry.outputs, resolution, _OUTPUT_BITS),
+    )
 
 
-def _bottleneck(b: _Block) -> list[LayerSpec]:
-    wide, wider = b.c_in * b.expansion, b.side * b.stride
-    bits = Bits(b.w_bits, b.a_bits, b.a_bits)
-    depthwise: dict[str, Any] = {"stride": b.stride, "groups": wide}
-    layers = [
-        ops.conv(f"{b.name}.expand", (b.c_in, wide), 1, wider, bits, group=b.group),
-        ops.conv(f"{b.name}.dw", (wide, wide), b.kernel, b.side, bits, group=b.group, **depthwise),
-        ops.conv(f"{b.name}.project", (wide, b.c_out), 1, b.side, bits, group=b.group),
-    ]
-    if b.stride == 1 and b.c_in == b.c_out:
-        layers.append(_residual(b))
-    return layers
-
-
-def _residual(b: _Block) -> LayerSpec:
-    elems = b.side * b.side * b.c_out
+def _resize(name: str, side: int, channels: int, to: int, bits: int) -> LayerSpec:
     return ops.elementwise(
-        f"{b.name}.add",
-        "add",
-        elems,
-        elems,
-        extra_in_elems=elems,
-        a_bits=b.a_bits,
-        out_bits=b.a_bits,
-        group=b.group,
-    )
-
-
-def _stage_slot(stage: int) -> Slot:
-    own = ("depth", "kernel", "expansion", "width", "w_bits", "a_bits")
-    before = (f"stages.{stage - 1}.width",) if stage else ()
-    genes = ("resolution", *before, *(f"stages.{stage}.{gene}" for gene in own))
-    return Slot(f"stages.{stage}", genes, partial(_stage, stage))
-
-
-_SLOTS = (
-    Slot("stem", ("resolution",), _stem),
-    *(_stage_slot(stage) for stage in range(len(_CHANNELS))),
-    Slot("head", ("resolution", f"stages.{len(_CHANNELS) - 1}.width"), _head),
-)
+        name, "resize", side * side * channels, to * to * channels, a_bits=bits, out_bits=bits,
+        ops_per_element=4, shape=(side, channels, to), group="head",
+    )  # fmt: skip

@@ -25,6 +25,7 @@ from hwnas.workload.sam_decoder import decoder_layers
 from search_spaces.sam_slots import sam_slots
 
 __all__ = [
+    "IMPORTANCE_T",
     "keep_order",
     "sam_space",
     "sam_vit_b",
@@ -38,7 +39,7 @@ _SUPERNET = "hwnas.supernet.sam_supernet:build"
 _RATIOS = (2, 3, 4)
 # 1 - mean cosine of a block's input and output tokens on 32 training images, as `hwnas prepare`
 # measured it for the shipped weights (docs/supernet.md); the supernet file holds the same order.
-_IMPORTANCE_T = (
+IMPORTANCE_T = (
     0.829, 0.065, 0.057, 0.020, 0.058, 0.007, 0.002, 0.004, 0.005, 0.010, 0.004, 0.043,
 )  # fmt: skip
 # What a search optimizes where nobody says otherwise; its front is then scored by `iou`. Quality is
@@ -217,4 +218,4 @@ def sam_vit_s() -> SearchSpace:
 
 def sam_vit_t() -> SearchSpace:
     """The small SAM that ships with the package: 192 wide, 12 blocks, windows of 8."""
-    return sam_space(GEOMETRIES["sam-vit-t"], importance=dict(enumerate(_IMPORTANCE_T)))
+    return sam_space(GEOMETRIES["sam-vit-t"], importance=dict(enumerate(IMPORTANCE_T)))

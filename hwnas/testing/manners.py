@@ -51,7 +51,9 @@ def weights_untouched(trial: CostTrial) -> Iterator[str]:
 def strangers_refused(trial: CostTrial) -> Iterator[str]:
     """What is no architecture of the space ends in an error of ours that says so."""
     arch = trial.archs[0]
-    first = next(iter(arch.genes))
+    space = trial.context.space
+    # a gene with one option may be left unsaid
+    first = next((n for n in arch.genes if len(space.gene(n).options) > 1), next(iter(arch.genes)))
     wrong = {
         "of another space": Arch("another space", arch.genes),
         f"with an unknown option of {first!r}": Arch(

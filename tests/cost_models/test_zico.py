@@ -192,11 +192,15 @@ def test_correction_is_taken_off_beta_times() -> None:
     assert found.score == pytest.approx(plain - 0.5 * penalty)
 
 
-def test_a_correction_that_rewards_a_layer_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_correction_that_rewards_a_layer_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     context = cnn_context()
+    archs = [cnn_arch(context.space, depth) for depth in (1, 2)]
     with caplog.at_level(logging.WARNING):
-        ZicoBc(context, batch_images=6, seeds=1).evaluate([cnn_arch(context.space)])
+        ZicoBc(context, batch_images=6, seeds=2).evaluate(archs)
     assert "rewards 1 layers, first classifier" in caplog.text
+    assert caplog.text.count("rewards") == 1
 
 
 def test_layers_that_the_workload_does_not_know_are_named() -> None:

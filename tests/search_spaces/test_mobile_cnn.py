@@ -8,7 +8,7 @@ import pytest
 from hwnas.cost import CostContext, build
 from hwnas.cost.lowering import lower
 from hwnas.space.slots import layers_of
-from search_spaces.mobile_cnn import mobile_cnn
+from search_spaces.mobile_cnn import mobile_cnn, tile_cnn, tile_cnn_mask
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +61,28 @@ def test_populations_are_priced_by_stage(space):
         sum(x.macs * x.w_bits * x.a_bits for x in lower(space, arch).layers) / 1e9 for arch in archs
     ]
     assert values == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("build_space", [tile_cnn, tile_cnn_mask])
+def test_networks_of_tiles_differ_under_one_layout(build_space):
+    space = build_space()
+    assert len(space.variables) == 4 * 4
+    for arch in [space.smallest(), space.largest(), *space.sample(np.random.default_rng(3), 5)]:
+        workload = lower(space, arch)
+        assert layers_of(space.slots, arch) == workload.layers
+        last = [x for x in workload.layers if x.name.startswith("stages.3")][-1]
+        assert last.out_elems == 3 * 3 * {0.5: 32, 1.0: 64, 1.5: 96}[arch["stages.3.width"]]
+        assert {layer.w_bits for layer in workload.layers if layer.weight_elems} == {8}
+
+
+def test_the_ending_of_masks_by_hand():
+    space = tile_cnn_mask()
+    layers = [x for x in lower(space, space.smallest()).layers if x.group == "head"]
+    names = [layer.name for layer in layers]
+    assert names == [
+        "lateral.3", "resize.2", "lateral.2", "lateral.2.add", "resize.0", "lateral.0",
+        "lateral.0.add", "blend", "logits", "resize.logits",
+    ]  # fmt: skip
+    macs = 9 * 32 * 24 + 36 * 16 * 24 + 144 * 8 * 24 + 144 * 24 * 24 * 9 + 144 * 24 * 2
+    assert sum(layer.macs for layer in layers) == macs
+    assert layers[-1].out_elems == 48 * 48 * 2
