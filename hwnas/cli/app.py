@@ -8,6 +8,7 @@ import typer
 
 from hwnas.cli import (
     bench,
+    blocks,
     calibrating,
     devices,
     evaluation,
@@ -68,4 +69,5 @@ app.add_typer(plugins.adapters, name="adapters")
 app.add_typer(plugins.costs, name="costs")
 app.add_typer(plugins.spaces, name="spaces")
 app.add_typer(study.app, name="study")
+app.add_typer(blocks.app, name="blocks")
 app.add_typer(bench.app, name="bench")

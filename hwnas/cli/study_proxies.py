@@ -88,12 +88,15 @@ def _proxies(
 
 
 def _print(study: ProxyStudy) -> None:
-    from hwnas.workflows.study_proxies.tables import band_rows, rows_of
+    from hwnas.workflows.study_proxies.tables import band_rows, depth_rows, rows_of
 
     print_table(rows_of(study))
     bands = band_rows(study)
     if bands:
         print_table(bands, title="Kendall tau within bands of BitOPs")
+    depths = depth_rows(study)
+    if depths:
+        print_table(depths, title="Depth: Spearman's rho with the number of layers")
     for row in study.rows:
         if row.verdict:
             note(row.verdict)

@@ -24,7 +24,8 @@ class EvaluatedSubnet:
 
     `iou` and `boundary_iou` are means between 0 and 1, `error` is the standard error of `iou`;
     `bitops` and `system_bitops` are in GBitOPs. `supernet` identifies the weights
-    (`hwnas.supernet.identity`). What is not known is None.
+    (`hwnas.supernet.identity`). `metric` says what `iou` is where it is no mean IoU: another share
+    between 0 and 1. What is not known is None.
     """
 
     arch_id: str
@@ -39,11 +40,14 @@ class EvaluatedSubnet:
     bitops: float | None = None
     system_bitops: float | None = None
     supernet: str | None = None
+    metric: str | None = None
 
     def to_json(self) -> str:
         """One line without the newline."""
         line = {field.name: getattr(self, field.name) for field in fields(self)}
         line["genes"] = dict(self.genes)
+        if self.metric is None:
+            del line["metric"]
         return json.dumps(line, allow_nan=False, separators=(",", ":"))
 
 

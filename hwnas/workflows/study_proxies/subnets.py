@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Subnets:
         splits: Splits that they were evaluated on, as far as the file says.
         supernets: Identities of the weights, as far as the file says.
         outside: How many of the file are not of the space.
+        metric: What `iou` is, in words.
     """
 
     archs: Archs
@@ -44,6 +46,7 @@ class Subnets:
     splits: tuple[str, ...]
     supernets: tuple[str, ...]
     outside: int
+    metric: str = "mean IoU"
 
     def __len__(self) -> int:
         return len(self.iou)
@@ -110,7 +113,18 @@ def read_labels(path: str | Path, space: SearchSpace, prompt: str | None = None)
         tuple(sorted({row.split for row in inside if row.split})),
         tuple(sorted({row.supernet for row in inside if row.supernet})),
         len(outside),
+        _metric_of(path, inside),
     )
+
+
+def _metric_of(path: str | Path, rows: Sequence[EvaluatedSubnet]) -> str:
+    found = sorted({row.metric or "mean IoU" for row in rows})
+    if len(found) > 1:
+        raise DataError(
+            f"{path}: quality is {' in some lines, '.join(found)} in others, and these cannot be "
+            "compared; give a file of one kind"
+        )
+    return found[0]
 
 
 def _of_prompt(

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from hwnas.report.proxies_png import Dot, write_proxies_png, write_scatter_png
 from hwnas.workflows.study_log import StudyLog
+from hwnas.workflows.study_proxies.depth import depth_bias
 from hwnas.workflows.study_proxies.judge import Figure, Ranked
 
 if TYPE_CHECKING:
     from hwnas.workflows.study_proxies.study import ProxyRow, ProxyStudy
 
-__all__ = ["band_rows", "markdown", "rows_of", "to_json", "write_proxies"]
+__all__ = ["band_rows", "depth_rows", "markdown", "rows_of", "to_json", "write_proxies"]
 
 Row = dict[str, object]
 
@@ -66,6 +67,20 @@ def _band_names(study: ProxyStudy) -> list[str]:
     return found
 
 
+def depth_rows(study: ProxyStudy) -> list[Row]:
+    """How quality and each model go with depth; empty where the layers are not known."""
+    return [
+        {
+            "score": bias.name,
+            "with depth": _bracketed(bias.with_depth),
+            "at equal MACs": _bracketed(bias.at_equal_macs),
+            f"mean depth of its top {bias.top}": f"{bias.depth_of_top:.1f}",
+            "of all": f"{bias.depth_of_all:.1f}",
+        }
+        for bias in depth_bias(study)
+    ]
+
+
 def markdown(study: ProxyStudy) -> str:
     """The tables for people."""
     parts = [
@@ -82,6 +97,14 @@ def markdown(study: ProxyStudy) -> str:
     bands = band_rows(study)
     if bands:
         parts += ["## Kendall tau within bands", _table(bands)]
+    depths = depth_rows(study)
+    if depths:
+        parts += [
+            "## Depth",
+            _table(depths),
+            "Spearman's rho with the number of layers with weights: a score that goes with it more "
+            "than quality does prefers deep networks.",
+        ]
     if study.failed:
         parts += ["## Left out", "\n".join(f"- {n}: {why}" for n, why in study.failed.items())]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -94,7 +117,7 @@ def to_json(study: ProxyStudy) -> dict[str, Any]:
         "space": study.space,
         "subnets": {
             "source": labels.source, "n": len(labels), "outside": labels.outside,
-            "prompt": labels.prompt, "splits": list(labels.splits),
+            "metric": labels.metric, "prompt": labels.prompt, "splits": list(labels.splits),
             "supernets": list(labels.supernets),
         },
         "options": {
@@ -104,6 +127,7 @@ def to_json(study: ProxyStudy) -> dict[str, Any]:
         },
         "bands": _band_names(study),
         "models": [_plain(row) for row in study.rows],
+        "depth": [asdict(bias) for bias in depth_bias(study)],
         "failed": dict(study.failed),
         "notes": list(study.notes),
     }  # fmt: skip

@@ -75,8 +75,8 @@ def notes_of(
     prompt = f", {labels.prompt} prompts" if labels.prompt else ""
     splits = f", split {', '.join(labels.splits)}" if labels.splits else ""
     notes = [
-        f"{len(labels)} evaluated subnets of {labels.source}{prompt}{splits}; quality is mean IoU, "
-        "a point is 0.01",
+        f"{len(labels)} evaluated subnets of {labels.source}{prompt}{splits}; quality is "
+        f"{labels.metric}, a point is 0.01",
         "brackets are 95 % bootstrap intervals over subnets: they hold for these weights and "
         "images, not for another training",
     ]
