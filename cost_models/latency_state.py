@@ -49,7 +49,7 @@ def write_folder(
         folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     ordered: dict[str, Any] = {name: arrays[name] for name in sorted(arrays)}
-    np.savez(buffer, **ordered)
+    np.savez_compressed(buffer, **ordered)
     files = {"arrays": _keep(folder, "arrays", ".npz", buffer.getvalue())}
     files |= {stem: _keep_part(folder, stem, save) for stem, save in parts.items()}
     text = json.dumps({"format": _FORMAT, **content, "files": files}, indent=1, allow_nan=False)

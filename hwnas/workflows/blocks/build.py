@@ -54,7 +54,7 @@ class BlocksBuilt:
         ]  # fmt: skip
 
 
-def build_blocks(  # noqa: PLR0913 - one keyword for each option of the command
+def build_blocks(  # noqa: D417, PLR0913 - one keyword for each option of the command
     space: str | SearchSpace = "sam-vit-t-blocks",
     *,
     data: str | Path,
