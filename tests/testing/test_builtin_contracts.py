@@ -24,6 +24,7 @@ OTHER_SPACES = [name for name in search_spaces.names() if name != OWN_SPACE]
 _FEW = {"batch_images": 1, "seeds": 1}
 OPTIONS: dict[str, dict[str, int]] = {
     **dict.fromkeys(("zico", "zico_bc", "grad_norm", "snip", "zen"), _FEW),
+    "sensitivity": {"images": 1},
     "synflow": {"seeds": 1},
     "dss": {"seeds": 1},
     "naswot": {"batch_images": 2, "seeds": 1},
