@@ -6,8 +6,9 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from hwnas.errors import PluginError
 
@@ -36,7 +37,7 @@ def load_file(path: str, kind: str) -> ModuleType:
     name = f"_hwnas_file_{digest}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=_AsItIs(name, str(file)))
     if spec is None or spec.loader is None:
         raise PluginError(f"{path} is not a Python file; a {kind} file ends in .py")
     module = importlib.util.module_from_spec(spec)
@@ -48,6 +49,17 @@ def load_file(path: str, kind: str) -> ModuleType:
         del sys.modules[name]
         raise PluginError(f"the {kind} file {path} fails while loading: {_cause(error)}") from error
     return module
+
+
+class _AsItIs(SourceFileLoader):
+    """Compiles the file as it is now.
+
+    Cached bytecode goes by length and seconds, and would stand for a file that was edited at once.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return what the file says."""
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def import_attribute(target: str, kind: str, *, name: str | None = None) -> object:

@@ -86,9 +86,14 @@ def test_scores_are_compared_with_networks(made):
 
 def test_a_library_is_packed_and_read_back(made, tmp_path):
     read = read_library(made.pack(tmp_path / "packed.json"))
-    assert read.blocks == made.blocks
-    assert read.networks == made.networks
-    assert block_values(read, "fisher") == block_values(made, "fisher")
+    assert read.blocks.keys() == made.blocks.keys()
+    for key, block in made.blocks.items():
+        packed = read.blocks[key]
+        assert packed.nsr == pytest.approx(block.nsr, rel=1e-3)
+        assert packed.nsr_of_images == pytest.approx(block.nsr_of_images, rel=1e-3)
+        assert packed.macs == block.macs
+    assert [n.blocks for n in read.networks] == [n.blocks for n in made.networks]
+    assert block_values(read, "fisher") == pytest.approx(block_values(made, "fisher"), rel=1e-3)
 
 
 @pytest.mark.parametrize(
