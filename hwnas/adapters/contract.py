@@ -1,8 +1,9 @@
-"""The contract of an adapter: what it adds to a frozen weight before the weight is quantized.
+"""The contract of an adapter: what it adds to a frozen linear layer.
 
-The weight of a layer at one bit-width b is Q_b(T(W + sum of deltas)): every additive adapter of
-the active paths first, then the transforms, then the quantizer. The result is one matrix of
-integers; nothing of an adapter is left in a deployed subnet.
+The output of a layer at one bit-width b is Q_b(T(W + sum of deltas)) x + bias + sum of branches:
+every additive adapter of the active paths first, then the transforms, then the quantizer, and
+beside it the branches, which read x. Of additive adapters and transforms nothing is left in a
+deployed network; a branch stays one, unless it can be folded into a delta.
 
 The life of an adapter: constructed from the shape of its matrix, options and a generator; shown
 the frozen weight once (`fit`); asked for its delta at the slice of whatever subnet runs, with
@@ -17,9 +18,21 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-__all__ = ["MatrixSlice", "Role", "WeightAdapter"]
+from hwnas.errors import ConfigError
 
-Role = Literal["additive", "transform"]
+__all__ = ["ROLES", "MatrixSlice", "NotFoldable", "Role", "WeightAdapter"]
+
+Role = Literal["additive", "transform", "branch"]
+ROLES: tuple[Role, ...] = ("additive", "transform", "branch")
+"""In the order in which they act."""
+
+
+class NotFoldable(ConfigError):
+    """A branch that no weight can replace; `residual` is what a fold would lose, 0 to 1."""
+
+    def __init__(self, message: str, residual: float | None = None) -> None:
+        super().__init__(message)
+        self.residual = residual
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +71,7 @@ class MatrixSlice:
 
 
 class WeightAdapter(nn.Module):
-    """One adapter of one layer; subclasses say `role` and give `delta` or `transform`.
+    """One adapter of one layer; subclasses say `role` and give `delta`, `transform` or `branch`.
 
     They are constructed as `Kind(whole, rng=..., **options)` with the shape of the whole matrix
     and a generator of random numbers; options are JSON. A fresh adapter changes nothing. An
@@ -67,14 +80,19 @@ class WeightAdapter(nn.Module):
     """
 
     role: ClassVar[Role] = "additive"
+    wants_gradient: ClassVar[bool] = False
+    """Whether `fit` needs the gradient of the frozen weight."""
 
     def __init__(self, whole: MatrixSlice) -> None:
         super().__init__()
         self.whole = whole
 
-    def fit(self, weight: torch.Tensor) -> None:
-        """See the frozen weight (O, I) once, when fresh; for adapters that choose from it."""
-        del weight
+    def fit(self, weight: torch.Tensor, gradient: torch.Tensor | None = None) -> None:
+        """See the frozen weight (O, I) once, when fresh; for adapters that choose from it.
+
+        `gradient` (O, I) is the mean size of its gradient over some batches, where one was taken.
+        """
+        del weight, gradient
 
     def delta(self, part: MatrixSlice) -> torch.Tensor:
         """What an additive adapter adds to the active part: a tensor of `part.shape`."""
@@ -85,6 +103,25 @@ class WeightAdapter(nn.Module):
         del part
         raise NotImplementedError(f"{type(self).__name__} is {self.role} and does not transform")
 
+    def branch(self, x: torch.Tensor, part: MatrixSlice) -> torch.Tensor:
+        """What a branch adds to the output: (..., I) to (..., O); images are (B, H, W, I)."""
+        del x, part
+        raise NotImplementedError(f"{type(self).__name__} is {self.role} and has no branch")
+
+    def fold(self) -> torch.Tensor:
+        """The delta (O, I) that replaces the adapter; of an additive one, its own.
+
+        Raises:
+            NotFoldable: no weight does what the adapter does.
+        """
+        if self.role != "additive":
+            raise NotFoldable(f"{type(self).__name__} is {self.role} and has no delta of its own")
+        return self.delta(self.whole)
+
     def trainable_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Trainable parameters by what they are, for their learning rates."""
+        """Trainable parameters by what they are, for their learning rates.
+
+        `weights` learn like any weight; `arch`, the parameters of a relaxed architecture, have
+        an optimizer of their own; `gate` and `magnitude` are rates of a user's choosing.
+        """
         return {"weights": [p for p in self.parameters() if p.requires_grad]}
