@@ -13,7 +13,7 @@ import hwnas
 from hwnas.calibration import mean_by_name
 from hwnas.cost import CostContext
 from hwnas.errors import ArchError, DataError
-from hwnas.records import EvaluatedSubnet, read_subnets
+from hwnas.records import EvaluatedSubnet, read_subnets, subnets_file
 from hwnas.space import Arch, Archs, SearchSpace
 
 __all__ = ["Labels", "labels_of_file", "subnets_beside"]
@@ -41,17 +41,15 @@ class Labels:
 def subnets_beside(context: CostContext) -> Path | None:
     """The file of evaluated subnets beside the context's supernet, if there is one.
 
-    `sam_vit_t_supernet.safetensors` has `sam_vit_t_subnets.jsonl` beside it.
+    `sam_vit_t_supernet.safetensors` has `sam_vit_t_subnets.jsonl` or `.jsonl.gz` beside it.
     """
     source = context.supernet_source
     if source is not None and Path(source).is_file():
         stem = Path(source).stem
         name = stem.replace("supernet", "subnets") if "supernet" in stem else f"{stem}_subnets"
-        path = Path(source).with_name(f"{name}.jsonl")
-    else:
-        shipped = (source or context.space.name).replace("-", "_")
-        path = Path(hwnas.__file__).with_name("assets") / f"{shipped}_subnets.jsonl"
-    return path if path.is_file() else None
+        return subnets_file(Path(source).with_name(name))
+    shipped = (source or context.space.name).replace("-", "_")
+    return subnets_file(Path(hwnas.__file__).with_name("assets") / f"{shipped}_subnets")
 
 
 def labels_of_file(path: Path, prompt: str, context: CostContext) -> Labels:

@@ -3,7 +3,7 @@
 from hwnas.records.environment import describe_environment, hash_file, hash_inputs
 from hwnas.records.evaluation import Evaluation
 from hwnas.records.run_folder import RunFolder, config_hash
-from hwnas.records.subnets import EvaluatedSubnet, read_subnets
+from hwnas.records.subnets import EvaluatedSubnet, read_subnets, subnets_file
 from hwnas.records.verified import Verification, VerifiedDesign
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "hash_file",
     "hash_inputs",
     "read_subnets",
+    "subnets_file",
 ]

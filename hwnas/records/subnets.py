@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 from hwnas.errors import DataError, problem_lines
 from hwnas.records.evaluation import Scalar
 
-__all__ = ["EvaluatedSubnet", "read_subnets"]
+__all__ = ["EvaluatedSubnet", "read_subnets", "subnets_file"]
 
 _NEEDED = ("arch_id", "genes", "iou")
 _MOST_PROBLEMS = 8
@@ -51,16 +53,26 @@ class EvaluatedSubnet:
         return json.dumps(line, allow_nan=False, separators=(",", ":"))
 
 
+def subnets_file(stem: Path) -> Path | None:
+    """The file of evaluated subnets of that name, plain (`.jsonl`) or packed (`.jsonl.gz`)."""
+    found = (stem.with_name(f"{stem.name}{ending}") for ending in (".jsonl", ".jsonl.gz"))
+    return next((path for path in found if path.is_file()), None)
+
+
 def read_subnets(path: str | Path) -> tuple[EvaluatedSubnet, ...]:
-    """Read a file of evaluated subnets; keys that are not known are left alone.
+    """Read a file of evaluated subnets, packed by gzip where its name ends so.
+
+    Keys that are not known are left alone.
 
     Raises:
         DataError: the file cannot be read or has no lines, or lines are damaged; all are named.
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        lines = content.decode().splitlines()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: cannot be read as evaluated subnets ({error}); expected a JSONL file that "
             "`hwnas evaluate --archs` wrote"

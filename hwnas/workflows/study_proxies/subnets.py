@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import hwnas
 from hwnas.calibration import mean_by_name
 from hwnas.errors import ArchError, ConfigError, DataError
-from hwnas.records import EvaluatedSubnet, read_subnets
+from hwnas.records import EvaluatedSubnet, read_subnets, subnets_file
 from hwnas.space import Arch, Archs, SearchSpace
 
 __all__ = ["FEWEST", "Subnets", "read_labels", "shipped_subnets"]
@@ -58,9 +58,9 @@ def shipped_subnets(space: SearchSpace) -> Path:
     Raises:
         ConfigError: there are none.
     """
-    name = f"{space.name.replace('-', '_')}_subnets.jsonl"
-    path = Path(hwnas.__file__).with_name("assets") / name
-    if not path.is_file():
+    name = f"{space.name.replace('-', '_')}_subnets"
+    path = subnets_file(Path(hwnas.__file__).with_name("assets") / name)
+    if path is None:
         raise ConfigError(
             f"no evaluated subnets ship for {space.name}; name a file with --subnets, made by "
             "`hwnas evaluate SUPERNET --archs random:200 --out FILE`"
