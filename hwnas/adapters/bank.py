@@ -8,14 +8,16 @@ from typing import Any, Self, cast
 import torch
 from torch import nn
 
-from hwnas.adapters.contract import MatrixSlice, WeightAdapter
+from hwnas.adapters.contract import MatrixSlice, Role, WeightAdapter
 from hwnas.adapters.layout import Layout, path_of
-from hwnas.errors import CheckpointError, ConfigError, HwnasError, PluginError
+from hwnas.adapters.plugin import construct, resolve_kind
+from hwnas.errors import CheckpointError, ConfigError, PluginError
 from hwnas.registry import adapters as registry
 
-__all__ = ["AdapterBank"]
+__all__ = ["MERGED", "AdapterBank"]
 
-_ROLES = ("additive", "transform")  # in merge order
+MERGED: tuple[Role, ...] = ("additive", "transform")
+"""What a quantized weight can take in, in merge order; an elastic layer has no branches."""
 
 
 class AdapterBank(nn.Module):
@@ -44,12 +46,12 @@ class AdapterBank(nn.Module):
     ) -> None:
         super().__init__()
         self.layers, self.layout = dict(layers), layout
-        plugin: Any = registry.load(kind)
-        self.kind, self.options = _name(plugin, kind), dict(options or {})
+        plugin, self.kind = resolve_kind(kind)
+        self.options = dict(options or {})
         self.by_layer = nn.ModuleDict()
         for layer, whole in self.layers.items():
             paths = {
-                path: _construct(plugin, kind, whole, rng, self.options)
+                path: construct(plugin, kind, whole, rng, self.options, roles=MERGED)
                 for path in layout.every_path
             }
             # torch forbids dots in module names
@@ -67,7 +69,7 @@ class AdapterBank(nn.Module):
     def active(self, layer: str, w_bits: int, a_bits: int) -> tuple[WeightAdapter, ...]:
         """The active adapters of a layer in merge order: additive ones, then transforms."""
         found = [self.adapter(layer, path) for path in self.paths(layer, w_bits, a_bits)]
-        return tuple(sorted(found, key=lambda adapter: _ROLES.index(adapter.role)))
+        return tuple(sorted(found, key=lambda adapter: MERGED.index(adapter.role)))
 
     def trained(self, layer: str, w_bits: int, a_bits: int) -> tuple[nn.Parameter, ...]:
         """The parameters that a layer of these bits gives gradients to."""
@@ -199,32 +201,3 @@ class AdapterBank(nn.Module):
 
     def _places(self) -> Iterator[tuple[str, str]]:
         return ((layer, path) for layer in self.layers for path in self.layout.every_path)
-
-
-def _name(plugin: object, kind: str) -> str:
-    """The registered name of a plug-in, the only thing that a supernet file says of it."""
-    name = kind if kind in registry.names() else registry.name_of(plugin)
-    if name is None:
-        raise PluginError(
-            f"adapter {kind} has no registered name, without which a trained supernet could not "
-            "be read again; put @hwnas.registry.adapters.register('my_adapter') on its class"
-        )
-    return name
-
-
-def _construct(
-    plugin: Any, kind: str, whole: MatrixSlice, rng: torch.Generator, options: Mapping[str, Any]
-) -> WeightAdapter:
-    try:
-        adapter = plugin(whole, rng=rng, **options)
-    except HwnasError:
-        raise
-    except TypeError as error:
-        raise PluginError(f"adapter {kind} cannot be made with {dict(options)}: {error}") from error
-    if not isinstance(adapter, WeightAdapter) or adapter.role not in _ROLES:
-        raise PluginError(
-            f"adapter {kind} gives {type(adapter).__name__}, role "
-            f"{getattr(adapter, 'role', None)!r}; expected a hwnas.adapters.WeightAdapter that is "
-            f"{' or '.join(_ROLES)}"
-        )
-    return adapter

@@ -82,6 +82,8 @@ class WeightAdapter(nn.Module):
     role: ClassVar[Role] = "additive"
     wants_gradient: ClassVar[bool] = False
     """Whether `fit` needs the gradient of the frozen weight."""
+    has_product: ClassVar[bool] = False
+    """Whether `product` is there: what the delta makes of x, cheaper than with the delta."""
 
     def __init__(self, whole: MatrixSlice) -> None:
         super().__init__()
@@ -97,6 +99,10 @@ class WeightAdapter(nn.Module):
     def delta(self, part: MatrixSlice) -> torch.Tensor:
         """What an additive adapter adds to the active part: a tensor of `part.shape`."""
         raise NotImplementedError(f"{type(self).__name__} is {self.role} and gives no delta")
+
+    def product(self, x: torch.Tensor, part: MatrixSlice) -> torch.Tensor:
+        """X (..., I) times the transposed delta: (..., O)."""
+        return x @ self.delta(part).t()
 
     def transform(self, weight: torch.Tensor, part: MatrixSlice) -> torch.Tensor:
         """What a transform makes of the active part (O, I) after all deltas are added."""

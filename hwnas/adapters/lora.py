@@ -25,6 +25,8 @@ class LoraAdapter(WeightAdapter):
     own pair: A is (3 r, I), and each third of B (O, r) meets its third of A only.
     """
 
+    has_product = True
+
     def __init__(
         self,
         whole: MatrixSlice,
@@ -53,3 +55,13 @@ class LoraAdapter(WeightAdapter):
         a = a.view(self.pairs, self.rank, -1)
         b = b.view(self.pairs, -1, self.rank)
         return (b @ a).view(part.shape) * self.gamma
+
+    def product(self, x: torch.Tensor, part: MatrixSlice) -> torch.Tensor:
+        """(alpha / rank) B (A x), by way of r numbers instead of an O x I matrix."""
+        a, b = part.columns(self.A), part.rows(self.B)
+        z = x @ a.t()
+        if self.pairs > 1:
+            z = z.unflatten(-1, (self.pairs, self.rank))
+            y = torch.einsum("...pr,por->...po", z, b.view(self.pairs, -1, self.rank))
+            return y.flatten(-2) * self.gamma
+        return (z @ b.t()) * self.gamma
