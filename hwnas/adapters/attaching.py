@@ -61,8 +61,7 @@ class Attached:
         chosen = matching_linears(self.model, targets)
         rng = torch.Generator().manual_seed(seed)
         for path, layer in chosen.items():
-            base = layer.base if isinstance(layer, AdaptedLinear) else layer
-            adapted = layer if isinstance(layer, AdaptedLinear) else _adapted(path, base)
+            adapted = layer if isinstance(layer, AdaptedLinear) else _adapted(path, layer)
             adapter = construct(plugin, kind, adapted.whole, rng, options, roles=ROLES)
             gradient = None if gradients is None else gradients.get(path)
             if adapter.wants_gradient and gradient is None:
@@ -70,8 +69,8 @@ class Attached:
                     f"adapter {kind} chooses by gradients; give those of {path} (O, I), the mean "
                     "of their absolute values over some batches (`hwnas.adapters.mean_gradients`)"
                 )
-            adapter.fit(base.weight.detach(), gradient)
-            adapted.adapters[name] = adapter.to(base.weight.device)
+            adapter.fit(adapted.weight.detach(), gradient)
+            adapted.adapters[name] = adapter.to(adapted.weight.device)
             _replace(self.model, path, adapted)
             self.layers[path] = adapted
         self.specs[name] = AdapterSpec(registered, dict(options), tuple(chosen))
@@ -177,7 +176,7 @@ def merge(attached: Attached, *names: str) -> nn.Module:
     return attached.model
 
 
-def matching_linears(model: nn.Module, targets: str) -> dict[str, nn.Module]:
+def matching_linears(model: nn.Module, targets: str) -> dict[str, nn.Linear | AdaptedLinear]:
     """The linear layers, adapted ones included, whose whole name matches, in the model's order.
 
     Raises:
@@ -205,8 +204,7 @@ def _some(names: Sequence[str] | Mapping[str, object]) -> list[str]:
     return [listed[i] for i in sorted({0, len(listed) // 2, len(listed) - 1}) if listed]
 
 
-def _adapted(path: str, base: nn.Module) -> AdaptedLinear:
-    assert isinstance(base, nn.Linear)
+def _adapted(path: str, base: nn.Linear) -> AdaptedLinear:
     fused = bool(_FUSED.fullmatch(path)) and base.out_features % 3 == 0
     return AdaptedLinear(base, parts=3 if fused else 1).train(base.training)
 

@@ -61,7 +61,7 @@ class LoraAdapter(WeightAdapter):
         a, b = part.columns(self.A), part.rows(self.B)
         z = x @ a.t()
         if self.pairs > 1:
-            z = z.unflatten(-1, (self.pairs, self.rank))
+            z = z.view(*z.shape[:-1], self.pairs, self.rank)
             y = torch.einsum("...pr,por->...po", z, b.view(self.pairs, -1, self.rank))
             return y.flatten(-2) * self.gamma
         return (z @ b.t()) * self.gamma
