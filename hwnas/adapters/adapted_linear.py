@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
@@ -22,8 +24,12 @@ class AdaptedLinear(nn.Module):
     """Q(T(W + sum of deltas)) Q(x) + bias + sum of branches, W frozen; x is (..., I).
 
     `base` is the layer that it stands for, and stays as it is. Adapters have names, `active` are
-    those that act. Without a quantizer nothing is rounded.
+    those that act. Without a quantizer nothing is rounded. Rows that are frozen (`freeze_rows`)
+    are those of the base, or of `held`, whatever adapters say.
     """
+
+    frozen: torch.Tensor | None
+    held: torch.Tensor | None
 
     def __init__(
         self, base: nn.Linear, *, parts: int = 1, quantizer: LayerQuantizer | None = None
@@ -39,6 +45,8 @@ class AdaptedLinear(nn.Module):
         self.quantizer = quantizer
         self.adapters = nn.ModuleDict()
         self.active: tuple[str, ...] = ()
+        self.register_buffer("frozen", None)
+        self.register_buffer("held", None)
 
     @property
     def weight(self) -> torch.Tensor:
@@ -67,6 +75,22 @@ class AdaptedLinear(nn.Module):
         found = [self.adapter(n) for n in (self.active if names is None else names)]
         yield from sorted(found, key=lambda adapter: ROLES.index(adapter.role))
 
+    @torch.no_grad()
+    def freeze_rows(self, rows: torch.Tensor, *, held: torch.Tensor | None = None) -> None:
+        """Keep adapters off the outputs where `rows` (O,) is true; all false lets them act again.
+
+        Those rows of the weight are the base's, or those of `held` (O, I): neither what adapters
+        add nor a gradient reaches them, and branches add nothing there. A requires_grad could not
+        do this, as q, k and v are one tensor. Both are kept in the state of the module.
+        """
+        if rows.shape != (self.out_features,) or rows.dtype != torch.bool:
+            raise ConfigError(
+                f"frozen rows: got {rows.dtype} of shape {tuple(rows.shape)}, expected "
+                f"({self.out_features},) of bool, one for each output"
+            )
+        self.frozen = rows.to(self.weight.device)
+        self.held = None if held is None else held.detach().clone()
+
     def effective_weight(self) -> torch.Tensor:
         """The weight (O, I) with everything that is no branch, before the quantizer."""
         weight = self.base.weight
@@ -75,7 +99,7 @@ class AdaptedLinear(nn.Module):
                 weight = weight + adapter.delta(self.whole)
             elif adapter.role == "transform":
                 weight = adapter.transform(weight, self.whole)
-        return weight
+        return self._kept(weight)
 
     def folded_weight(self, names: Sequence[str]) -> torch.Tensor:
         """The weight (O, I) with the adapters of `names` in it for good.
@@ -89,26 +113,41 @@ class AdaptedLinear(nn.Module):
                 weight = adapter.transform(weight, self.whole)
             else:
                 weight = weight + adapter.fold()
-        return weight
+        return self._kept(weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         acting = list(self.acting())
         y = self._product(x, acting)
-        for adapter in acting:
-            if adapter.role == "branch":
-                y = y + adapter.branch(x, self.whole)
+        branches = [adapter for adapter in acting if adapter.role == "branch"]
+        if branches and self.quantizer is not None:  # they read what the layer reads
+            x = self.quantizer.quantize_input(x)
+        for adapter in branches:
+            y = y + self._acting_part(adapter.branch(x, self.whole))
         return y
+
+    def _kept(self, weight: torch.Tensor) -> torch.Tensor:
+        """The weight (O, I) with its frozen rows as they are to stay."""
+        if self.frozen is None:
+            return weight
+        kept = self.base.weight if self.held is None else self.held
+        return torch.where(self.frozen[:, None], kept.detach(), weight)
+
+    def _acting_part(self, added: torch.Tensor) -> torch.Tensor:
+        """What is added to the outputs (..., O), nothing where they are frozen."""
+        return added if self.frozen is None else added.masked_fill(self.frozen, 0.0)
 
     def _product(self, x: torch.Tensor, acting: Sequence[WeightAdapter]) -> torch.Tensor:
         merged = [adapter for adapter in acting if adapter.role != "branch"]
-        if self.quantizer is None:
+        if self.quantizer is None and self.held is None:
             if not merged:
                 return functional.linear(x, self.base.weight, self.base.bias)
             if all(adapter.has_product for adapter in merged):
                 # cheaper than a merge, whose gradient is a whole matrix
                 y = functional.linear(x, self.base.weight, self.base.bias)
-                return y + sum(adapter.product(x, self.whole) for adapter in merged)
-        sources = tuple(p for adapter in merged for p in adapter.parameters() if p.requires_grad)
+                parts = (adapter.product(x, self.whole) for adapter in merged)
+                return y + self._acting_part(functools.reduce(operator.add, parts))
+        read = [self.base.weight, *(p for adapter in merged for p in adapter.parameters())]
+        sources = tuple(p for p in read if p.requires_grad)
         bias = self.base.bias
         if bias is None:
             bias = torch.zeros(self.out_features, device=x.device)

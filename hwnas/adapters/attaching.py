@@ -70,7 +70,7 @@ class Attached:
                     "of their absolute values over some batches (`hwnas.adapters.mean_gradients`)"
                 )
             adapter.fit(adapted.weight.detach(), gradient)
-            adapted.adapters[name] = adapter.to(adapted.weight.device)
+            adapted.adapters[name] = adapter.to(adapted.weight.device).train(adapted.training)
             _replace(self.model, path, adapted)
             self.layers[path] = adapted
         self.specs[name] = AdapterSpec(registered, dict(options), tuple(chosen))

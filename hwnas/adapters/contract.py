@@ -79,15 +79,19 @@ class WeightAdapter(nn.Module):
     must be kept is a parameter or a buffer.
     """
 
-    role: ClassVar[Role] = "additive"
-    wants_gradient: ClassVar[bool] = False
-    """Whether `fit` needs the gradient of the frozen weight."""
+    role: Role = "additive"
+    """Of the kind, or set by an instance: a branch becomes additive once it can be folded."""
     has_product: ClassVar[bool] = False
     """Whether `product` is there: what the delta makes of x, cheaper than with the delta."""
 
     def __init__(self, whole: MatrixSlice) -> None:
         super().__init__()
         self.whole = whole
+
+    @property
+    def wants_gradient(self) -> bool:
+        """Whether `fit` needs the gradient of the frozen weight, which options may decide."""
+        return False
 
     def fit(self, weight: torch.Tensor, gradient: torch.Tensor | None = None) -> None:
         """See the frozen weight (O, I) once, when fresh; for adapters that choose from it.
@@ -123,6 +127,13 @@ class WeightAdapter(nn.Module):
         if self.role != "additive":
             raise NotFoldable(f"{type(self).__name__} is {self.role} and has no delta of its own")
         return self.delta(self.whole)
+
+    def auxiliary_loss(self) -> torch.Tensor | None:
+        """What training adds to its loss since it was last asked, a scalar; None for nothing.
+
+        It belongs to the latest branch or delta that was asked for with gradients, in training.
+        """
+        return None
 
     def trainable_groups(self) -> dict[str, list[nn.Parameter]]:
         """Trainable parameters by what they are, for their learning rates.

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from hwnas.quant.bits import require_bits
+from hwnas.quant.lsq import quantize_activation
 from hwnas.quant.ranges import activation_range, weight_scales
 
 __all__ = ["LayerQuantizer"]
@@ -38,3 +39,8 @@ class LayerQuantizer(nn.Module):
         scale = weight_scales(weight, w_bits)
         found = torch.stack(activation_range(inputs, a_bits))
         return cls(scale, found, w_bits, a_bits, learned=learned)
+
+    def quantize_input(self, x: torch.Tensor) -> torch.Tensor:
+        """Fake-quantize x (..., I) on its grid."""
+        scale, offset = self.range
+        return quantize_activation(x, scale, offset, self.a_bits, elements=x[0].numel())

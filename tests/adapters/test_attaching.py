@@ -7,7 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from hwnas.adapters import SAM_LINEARS, SAM_QKV, AdaptedLinear, attach, detach, merge
+from hwnas.adapters import (
+    SAM_LINEARS,
+    SAM_QKV,
+    AdaptedLinear,
+    LayerQuantizer,
+    MatrixSlice,
+    WeightAdapter,
+    attach,
+    detach,
+    merge,
+)
 from hwnas.errors import ConfigError
 from hwnas.supernet.sam_model import build_sam, encode
 from hwnas.workload.sam_geometry import SamGeometry
@@ -129,3 +139,37 @@ def test_a_name_is_given_once(sam: Any) -> None:
         attached.add("lora", rank=2)
     with pytest.raises(ConfigError, match="no adapter other"):
         attached.activate("other")
+
+
+class _Doubles(WeightAdapter):
+    """A branch that adds x itself."""
+
+    role = "branch"
+
+    def __init__(self, whole: MatrixSlice, *, rng: torch.Generator) -> None:
+        super().__init__(whole)
+        del rng
+        self.strength = nn.Parameter(torch.ones(()))
+
+    def branch(self, x: torch.Tensor, part: MatrixSlice) -> torch.Tensor:
+        del part
+        return self.strength * x
+
+
+def test_a_branch_reads_the_quantized_input() -> None:
+    rng = torch.Generator().manual_seed(0)
+    base, x = nn.Linear(8, 8), torch.randn(5, 8, generator=rng)
+    layer = AdaptedLinear(base, quantizer=LayerQuantizer.of(base.weight.detach(), x, 4, 2))
+    layer.adapters["own"] = _Doubles(layer.whole, rng=rng)
+    without = layer(x)
+    layer.active = ("own",)
+    added = (layer(x) - without).detach()
+    assert layer.quantizer is not None
+    read = layer.quantizer.quantize_input(x).detach()
+    assert len(read.unique()) == 2**2
+    torch.testing.assert_close(added, read)
+
+
+def test_a_fresh_adapter_takes_the_mode_of_its_model(sam: Any) -> None:
+    attached = attach(sam.eval(), "conv_lora", targets=SAM_QKV)
+    assert not any(adapter.training for adapter in attached.adapters("default").values())
