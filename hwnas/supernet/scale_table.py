@@ -122,7 +122,7 @@ class ScaleTable(nn.Module):
             )
             raise CheckpointError(
                 f"{layer} at {bits} bits has no scale (there is one for {calibrated}); "
-                "`hwnas prepare CHECKPOINT --data DIR --out FILE` calibrates them for those of the space"
+                "`hwnas prepare CHECKPOINT --data DIR --out FILE` calibrates those of its space"
             )
         unit = self._buffers.get(_UNIT + _key(name))
         return found if unit is None else found * unit
