@@ -77,6 +77,17 @@ class Attached:
         self.activate(name)
         return self
 
+    def remove(self, name: str) -> None:
+        """Take an adapter off; layers that carry no other are what they were before."""
+        self._require(name)
+        for path in self.specs.pop(name).layers:
+            layer = self.layers[path]
+            del layer.adapters[name]
+            layer.active = tuple(other for other in layer.active if other != name)
+            if not layer.adapters:
+                _replace(self.model, path, layer.base)
+                del self.layers[path]
+
     @property
     def active(self) -> tuple[str, ...]:
         """The names of the adapters that act."""
@@ -84,11 +95,7 @@ class Attached:
 
     def activate(self, *names: str) -> None:
         """Let the adapters of these names act, and no others; none gives the bare model."""
-        unknown = [name for name in names if name not in self.specs]
-        if unknown:
-            raise ConfigError(
-                f"no adapter {', '.join(unknown)}; attached are {', '.join(self.specs) or 'none'}"
-            )
+        self._require(*names)
         for layer in self.layers.values():
             layer.active = tuple(name for name in names if name in layer.adapters)
 
@@ -106,6 +113,13 @@ class Attached:
     def adapters(self, name: str) -> dict[str, WeightAdapter]:
         """The adapters of a name, by layer."""
         return {path: self.layers[path].adapter(name) for path in self.specs[name].layers}
+
+    def _require(self, *names: str) -> None:
+        unknown = [name for name in names if name not in self.specs]
+        if unknown:
+            raise ConfigError(
+                f"no adapter {', '.join(unknown)}; attached are {', '.join(self.specs) or 'none'}"
+            )
 
     def trainable_groups(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
         """Trainable parameters of the active adapters with their names, by what they are."""

@@ -97,7 +97,7 @@ def load(model: nn.Module | Attached, folder: str | Path, *, name: str = "defaul
         for path, adapter in attached.adapters(name).items():
             _fill(found, path, adapter)
     except (CheckpointError, RuntimeError) as error:
-        _take_back(attached, name)
+        attached.remove(name)
         attached.activate(*before)
         for parameter in trained:
             parameter.requires_grad_(True)
@@ -168,14 +168,3 @@ def _fill(found: AdapterFile, path: str, adapter: WeightAdapter) -> None:
         adapter.load_state_dict(tensors)
     else:
         codec.fill(adapter, tensors, found.entries.get(path))
-
-
-def _take_back(attached: Attached, name: str) -> None:
-    """Undo `Attached.add`."""
-    for path in attached.specs.pop(name).layers:
-        layer = attached.layers[path]
-        del layer.adapters[name]
-        if not layer.adapters:
-            parent, _, child = path.rpartition(".")
-            setattr(attached.model.get_submodule(parent), child, layer.base)
-            del attached.layers[path]

@@ -30,8 +30,12 @@ class Subnet(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Embed normalized images of the plan's resolution."""
         with torch.no_grad():
-            bound = _map_tensors(self._skeleton, lambda name, _: self.get_buffer(name))
-            return cast(EncoderView, bound)(images)
+            return self.view()(images)
+
+    def view(self) -> EncoderView:
+        """What it runs, block by block, with the buffers as they are now."""
+        bound = _map_tensors(self._skeleton, lambda name, _: self.get_buffer(name))
+        return cast(EncoderView, bound)
 
     def _take(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         self.register_buffer(name, tensor.detach().clone())

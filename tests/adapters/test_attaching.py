@@ -133,6 +133,22 @@ def test_wrong_targets_are_refused(sam: Any, options: dict[str, Any], message: s
         attach(sam, "lora", **options)
 
 
+@torch.no_grad()
+def test_a_removed_adapter_leaves_nothing(sam: Any, images: torch.Tensor) -> None:
+    before = encode(sam, images)
+    attached = attach(sam, "lora", rank=2, name="a", targets=SAM_QKV)
+    attached.add("lora", rank=2, name="b")
+    shake(attached)
+    attached.remove("b")
+    assert list(attached.specs) == ["a"]
+    assert set(attached.layers) == set(attached.specs["a"].layers)
+    assert torch.equal(encode(sam, images), before)  # b acted, a is fresh
+    attached.remove("a")
+    assert not any(isinstance(m, AdaptedLinear) for m in sam.modules())
+    with pytest.raises(ConfigError, match="no adapter a"):
+        attached.remove("a")
+
+
 def test_a_name_is_given_once(sam: Any) -> None:
     attached = attach(sam, "lora", rank=2)
     with pytest.raises(ConfigError, match="attached already"):
