@@ -12,6 +12,7 @@ from hwnas.cli import (
     calibrating,
     devices,
     evaluation,
+    finetuning,
     inspection,
     measuring,
     models,
@@ -62,6 +63,7 @@ inspection.add_to(app)
 models.add_to(app)
 evaluation.add_to(app)
 training.add_to(app)
+finetuning.add_to(app)
 measuring.add_to(app)
 calibrating.add_to(app)
 app.add_typer(devices.app, name="devices")

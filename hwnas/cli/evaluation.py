@@ -25,7 +25,10 @@ def add_to(app: typer.Typer) -> None:
 
 def _evaluate(
     model: Annotated[
-        str, typer.Argument(help="Model or supernet by name or file, or 'baselines'.")
+        str,
+        typer.Argument(
+            help="Model or supernet by name or file, a folder of finetune, or 'baselines'."
+        ),
     ],
     data: Annotated[
         Path | None, typer.Option(help="Folder of annotated images; else the embedded picture.")
@@ -46,6 +49,9 @@ def _evaluate(
         typer.Option(help="Subnets: largest, random:N, a run folder, front.csv, or JSON lines."),
     ] = None,
     space: Annotated[str | None, typer.Option(help="Space of the subnets.")] = None,
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder that hwnas finetune has made of the model.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="For random:N, images and objects.")] = 0,
     max_images: Annotated[int | None, typer.Option(help="Score at most so many images.")] = None,
     max_prompts: Annotated[
@@ -63,6 +69,10 @@ def _evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Evaluate a full-precision model, given subnets, or methods without learning."""
+    if adapter is not None and (archs is not None or model == "baselines"):
+        raise ConfigError(
+            "--adapter: belongs to a full-precision model; name that, without --archs"
+        )
     if archs is not None:
         from hwnas.cli.progress import progress
         from hwnas.workflows.evaluate.subnets import evaluate_subnets
@@ -97,6 +107,7 @@ def _evaluate(
             resolutions=resolution or None,
             prompts=[_prompt(p) for p in prompt or ("box", "point")],
             max_instances=max_prompts,
+            adapter=adapter,
             **images,
         )
     if json_:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,10 @@ from hwnas.data.prompts import Prompts, prompts_of
 from hwnas.data.scores import iou_of_masks, mean_with_error
 from hwnas.errors import ConfigError, DataError
 from hwnas.supernet.checkpoint import load_sam
-from hwnas.supernet.evaluation import PromptKind, evaluate_images
+from hwnas.supernet.evaluation import Embed, PromptKind, evaluate_images
 from hwnas.supernet.supernet_file import is_supernet_file
+from hwnas.supernet.training.finetuning.kept import is_finetuned
+from hwnas.supernet.training.finetuning.opening import open_finetuned
 from hwnas.supernet.training.pretraining.features import fused_embedding
 from hwnas.workflows.evaluate.data import open_data
 
@@ -55,19 +58,22 @@ def evaluate_model(  # noqa: PLR0913 - one keyword for each option of the comman
     split_seed: int | None = None,
     max_images: int | None = None,
     allow_empty: bool = False,
+    adapter: str | Path | None = None,
 ) -> list[Score]:
     """Score a shipped model or a checkpoint with tight boxes and center-most points.
 
-    Without `data` on the embedded picture. All objects count unless `max_instances` limits them
-    (drawn with `seed`). `resolutions` defaults to the model's largest. `split_seed`, `max_images`
-    and `allow_empty` as in `open_data`; images without objects do not count.
+    A folder of `hwnas finetune` is one, too: by itself, or as the `adapter` of its base. Without
+    `data` on the embedded picture. All objects count unless `max_instances` limits them (drawn with
+    `seed`). `resolutions` defaults to the model's largest, or to what it was fine-tuned at.
+    `split_seed`, `max_images` and `allow_empty` as in `open_data`; images without objects do not
+    count.
     """
-    if Path(name_or_path).is_file() and is_supernet_file(name_or_path):
+    if adapter is None and Path(name_or_path).is_file() and is_supernet_file(name_or_path):
         raise ConfigError(
             f"{name_or_path} is a supernet; say which of its subnets: --archs largest, random:N, a "
             "run folder or a file"
         )
-    sam = load_sam(name_or_path)
+    model = _opened(name_or_path, adapter)
     images = _with_objects(
         open_data(
             data, split=split, split_seed=split_seed, max_images=max_images, seed=seed,
@@ -75,19 +81,41 @@ def evaluate_model(  # noqa: PLR0913 - one keyword for each option of the comman
         ).images
     )  # fmt: skip
     scores = []
-    for resolution in resolutions or (sam.geometry.image_size,):
+    for resolution in resolutions or (model.resolution,):
         for prompt in prompts:
             found = evaluate_images(
-                sam,
+                model.sam,
                 images,
                 resolution=resolution,
                 prompt=prompt,
-                embed=fused_embedding(sam),
+                embed=model.embed,
                 max_instances=max_instances,
                 seed=seed,
             )
-            scores.append(_score(sam.geometry.name, prompt, resolution, images, found))
+            scores.append(_score(model.name, prompt, resolution, images, found))
     return scores
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A model to score; `embed` None stands for its own encoder."""
+
+    name: str
+    sam: Any
+    embed: Embed | None
+    resolution: int
+
+
+def _opened(name_or_path: str | Path, adapter: str | Path | None) -> _Opened:
+    base: str | Path | None = name_or_path
+    if adapter is None and is_finetuned(name_or_path):
+        adapter, base = name_or_path, None
+    if adapter is None:
+        sam = load_sam(name_or_path)
+        return _Opened(sam.geometry.name, sam, fused_embedding(sam), sam.geometry.image_size)
+    tuned = open_finetuned(adapter, base=base)
+    name = f"{tuned.sam.geometry.name} + {tuned.facts['method']}"
+    return _Opened(name, tuned.sam, tuned.embed, tuned.resolution)
 
 
 def evaluate_baselines(
