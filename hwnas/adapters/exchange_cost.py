@@ -45,7 +45,7 @@ Tensors = dict[str, torch.Tensor]
 class ExchangeSpec:
     """Adapters to exchange: SHiRA of `densities` by `mask`, and LoRA of `rank`.
 
-    `bits` are widths of codes, beside float32. Timed rounds, threads of torch, and a seed.
+    `bits` are widths of codes, beside float32; `rounds` are timed.
     """
 
     densities: tuple[float, ...] = (0.01, 0.02)
@@ -54,13 +54,12 @@ class ExchangeSpec:
     mask: str = "magnitude"
     targets: str = SAM_LINEARS
     rounds: int = 20
-    threads: int = 1
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeCost:
-    """One way: bytes as of `Exchange`, seconds of each round's exchange, and what is left over.
+    """One way: bytes as of `Exchange`, processor seconds of each round, and what is left over.
 
     `bits` are those of the weights, 32 in floating point. `left_over` is the largest deviation
     from the base, in any round, after an adapter is put in, exchanged and taken out: of weights,
@@ -96,8 +95,9 @@ def measure_exchanges(model: nn.Module, spec: ExchangeSpec) -> list[ExchangeCost
     """Exchange adapters on the linear layers of a model, in float32 and as codes.
 
     Adapters are left on the model; its weights stay as they are. The ways for one kind of weights
-    take turns, each round in another order, on the same memory. LoRA by subtracting is the first
-    of float32, and by recomputing the first of codes. Two adapters of one kind share no entries.
+    take turns in one thread, each round in another order, on the same memory. LoRA by subtracting
+    is the first of float32, and by recomputing the first of codes. The two SHiRA adapters of a
+    density share no entries.
 
     Raises:
         ConfigError: no layer matches, or a density, a mask or a number of bits does not exist.
@@ -116,7 +116,7 @@ def measure_exchanges(model: nn.Module, spec: ExchangeSpec) -> list[ExchangeCost
     _fill(attached, spec.seed)
     attached.activate()
     weights = {path: layer.weight.detach() for path, layer in attached.layers.items()}
-    with _threads(spec.threads):
+    with _one_thread():
         found = []
         for held in _kinds(attached, weights, spec):
             found += _measured(held, spec.rounds)
@@ -198,9 +198,9 @@ def _measured(held: _Held, rounds: int) -> list[ExchangeCost]:
             for path, tensor in held.tensors.items():
                 tensor.copy_(held.base[path])
             exchange.enter("a")
-            begun = time.perf_counter()
+            begun = time.process_time()
             exchange.enter("b")
-            taken = time.perf_counter() - begun
+            taken = time.process_time() - begun
             exchange.leave()
             left[at] = max(left[at], _deviation(held))
             if number:
@@ -222,9 +222,10 @@ def _deviation(held: _Held) -> float:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def _one_thread() -> Iterator[None]:
+    """Within the block, processor time is the time of the exchange."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

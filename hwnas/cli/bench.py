@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.output import print_json, print_table
+from hwnas.errors import ConfigError
 
 __all__ = ["app"]
 
@@ -91,6 +92,62 @@ def _training(
         steps=steps, checkpoint_blocks=recompute, device=torch_device,
     )  # fmt: skip
     print_json(rows) if json_ else print_table(rows)
+
+
+@app.command("finetune")
+def _finetune(
+    base: Annotated[str, typer.Option(help="Model whose shapes are taken.")] = "sam-vit-t",
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Adapters, losa, lst, res_bypass, bitfit, full, decoder; default: a choice."
+        ),
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Side of the images in pixels; default: the largest.")
+    ] = None,
+    images: Annotated[int, typer.Option(help="Images a step.")] = 2,
+    steps: Annotated[int, typer.Option(help="Timed steps; the median is printed.")] = 3,
+    rank: Annotated[int, typer.Option(help="Size of adapters, as the rank of a LoRA.")] = 8,
+    torch_device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    json_: Json = False,
+) -> None:
+    """Peak memory and seconds of a fine-tuning's step, by method; ratios are to lora."""
+    from hwnas.workflows.bench_finetune import METHODS, bench_finetune
+
+    rows = bench_finetune(
+        base, methods=METHODS if methods is None else [m.strip() for m in methods.split(",")],
+        resolution=resolution, images=images, steps=steps, rank=rank, device=torch_device,
+    )  # fmt: skip
+    print_json(rows) if json_ else print_table(rows)
+
+
+@app.command("switching")
+def _switching(
+    base: Annotated[
+        str, typer.Option(help="Model or checkpoint; random weights where none are shipped.")
+    ] = "sam-vit-t",
+    densities: Annotated[str, typer.Option(help="Shares of entries of SHiRA.")] = "0.01,0.02",
+    rank: Annotated[int, typer.Option(help="Rank of LoRA.")] = 8,
+    bits: Annotated[str, typer.Option(help="Widths of codes, beside float32.")] = "8,4",
+    rounds: Annotated[int, typer.Option(help="Timed rounds; the median is printed.")] = 20,
+    json_: Json = False,
+) -> None:
+    """One adapter exchanged for another in place: sparse writes against adding a LoRA."""
+    from hwnas.workflows.bench_switching import bench_switching
+
+    rows = bench_switching(
+        base, densities=_numbers(densities, "--densities"), rank=rank,
+        bits=[int(width) for width in _numbers(bits, "--bits")], rounds=rounds,
+    )  # fmt: skip
+    print_json(rows) if json_ else print_table(rows)
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"{option} {text}: expected numbers with commas, as 8,4") from None
 
 
 @app.command("kernels")

@@ -6,15 +6,13 @@ same steps on the same images with the same subnets.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from hwnas.errors import ConfigError
 from hwnas.supernet.training.elastic.step_cost import StepCost, StepSpec, measure_step
+from hwnas.workflows.fresh_process import in_fresh_process
 from hwnas.workload.sam_geometry import GEOMETRIES
 
 __all__ = ["WAYS", "bench_training"]
@@ -26,8 +24,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "none": {"adapter": {"layout": "none"}},
     "qfa": {"adapter": {"layout": "none"}, "activation": "batch"},
 }
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}
-_SPAWN = multiprocessing.get_context("spawn")
 _MIB = 1 << 20
 Row = dict[str, object]
 
@@ -69,24 +65,8 @@ def bench_training(  # noqa: PLR0913 - one keyword for each thing that a step de
             space, WAYS[way], resolution, images, prompts, steps, checkpoint_blocks, device,
             threads or len(os.sched_getaffinity(0)), seed,
         )  # fmt: skip
-        with _lean_allocator(), ProcessPoolExecutor(1, mp_context=_SPAWN) as pool:
-            costs.append(pool.submit(measure_step, spec).result())
+        costs.append(in_fresh_process(measure_step, spec))
     return [_row(way, cost, costs[-1]) for way, cost in zip(ways, costs, strict=True)]
-
-
-@contextmanager
-def _lean_allocator() -> Iterator[None]:
-    """Have glibc return freed blocks at once, so that the peak is that of memory in use."""
-    before = {name: os.environ.get(name) for name in _ALLOCATOR}
-    os.environ.update(_ALLOCATOR)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _row(way: str, cost: StepCost, last: StepCost) -> Row:
