@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hwnas.config.changes import with_changes
 from hwnas.config.problems import config_error, read_yaml
-from hwnas.errors import ConfigError
 
 __all__ = ["AdapterConfig", "BatchConfig", "LossConfig", "RateConfig", "StepConfig", "TrainConfig",
            "ValidationConfig", "changed_recipe", "load_training"]  # fmt: skip
@@ -211,17 +210,7 @@ def changed_recipe(
     content: Mapping[str, Any], changes: Mapping[str, object], *, source: str
 ) -> TrainConfig:
     """Validate `content` with `changes`; `source` names it in errors."""
-    merged = copy.deepcopy(dict(content))
-    for key, value in changes.items():
-        *outer, last = key.split(".")
-        place = merged
-        for name in outer:
-            inner = place.setdefault(name, {})
-            if not isinstance(inner, dict):
-                raise ConfigError(f"{source}: {key} reaches into {name}, which is {inner!r}")
-            place = inner
-        place[last] = value
     try:
-        return TrainConfig.model_validate(merged)
+        return TrainConfig.model_validate(with_changes(content, changes, source=source))
     except ValidationError as error:
         raise config_error(source, error, TrainConfig) from error

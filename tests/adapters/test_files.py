@@ -344,3 +344,13 @@ def test_writing_again_replaces_both_files_whole(
     assert torch.equal(load(Small(), tmp_path).model(X), first)
     save(attached, tmp_path)
     assert torch.equal(load(Small(), tmp_path).model(X), attached.model(X))
+
+
+def test_equal_adapters_are_equal_files(tmp_path: Path) -> None:
+    attached = attach(tiny_sam(), "lora", rank=2)
+    written = set()
+    for turn in range(8):  # the order of metadata is drawn anew each time
+        save(attached, tmp_path / str(turn))
+        written.add((tmp_path / str(turn) / MODEL).read_bytes())
+    assert len(written) == 1
+    load(tiny_sam(), tmp_path / "0")

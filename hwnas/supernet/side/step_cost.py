@@ -21,7 +21,7 @@ from hwnas.supernet.side.features import SamBackbone
 from hwnas.supernet.side.network import side_network
 from hwnas.supernet.side.student import SideStudent
 from hwnas.supernet.training.elastic.tasks import PromptTask
-from hwnas.supernet.training.finetuning.peak_memory import peak_rss_bytes
+from hwnas.supernet.training.peak_memory import peak_rss_bytes
 from hwnas.workload.sam_geometry import GEOMETRIES, SamGeometry
 
 __all__ = ["AdaptedStep", "AdaptedStepCost", "SavedBytes", "measure_adapted_step"]

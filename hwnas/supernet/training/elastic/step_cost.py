@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-import resource
 import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +28,7 @@ from hwnas.supernet.training.elastic.phases import AXES, Phase
 from hwnas.supernet.training.elastic.run import fresh_adapters, frozen_copy
 from hwnas.supernet.training.elastic.tasks import PromptTask
 from hwnas.supernet.training.optimizer import Optimizer
+from hwnas.supernet.training.peak_memory import peak_rss_bytes
 from hwnas.supernet.training.sampling import SubnetSampler, opened
 from hwnas.supernet.training.stage import Share, Stage
 from hwnas.workload.sam_geometry import GEOMETRIES
@@ -150,9 +148,4 @@ def _peak(device: torch.device) -> float:
     """Bytes at the peak: of this process, or of what torch has allocated on a GPU."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
-    status = Path("/proc/self/status")
-    if status.is_file():  # ru_maxrss would count the parent, from before exec
-        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="ascii"))
-        if found:
-            return float(found[1]) * 1024
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * 1024
+    return float(peak_rss_bytes() or 0)

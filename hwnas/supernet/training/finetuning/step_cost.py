@@ -22,11 +22,11 @@ from hwnas.supernet.side.student import SideStudent, side_student
 from hwnas.supernet.training.distributed import World
 from hwnas.supernet.training.finetuning.attached_student import AttachedStudent
 from hwnas.supernet.training.finetuning.objective import FinetuneStep, Objective
-from hwnas.supernet.training.finetuning.peak_memory import peak_rss_bytes
 from hwnas.supernet.training.finetuning.relaxation import Clock, Relaxation
 from hwnas.supernet.training.finetuning.run import check_run
 from hwnas.supernet.training.finetuning.student import ARCH, parameter_groups
 from hwnas.supernet.training.optimizer import Optimizer
+from hwnas.supernet.training.peak_memory import peak_rss_bytes
 from hwnas.supernet.training.stage import Share, Stage
 from hwnas.workload.sam_geometry import SamGeometry
 
