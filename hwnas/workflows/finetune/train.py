@@ -16,7 +16,6 @@ from hwnas.supernet.training.distributed import World, open_world
 from hwnas.supernet.training.finetuning.attached_student import AttachedStudent
 from hwnas.supernet.training.finetuning.judging import Judge
 from hwnas.supernet.training.finetuning.kept import is_finetuned, read_run, write_run
-from hwnas.supernet.training.finetuning.peak_memory import peak_rss_bytes
 from hwnas.supernet.training.finetuning.quantizing import add_quantizers
 from hwnas.supernet.training.finetuning.run import FinetuneRun, check_run
 from hwnas.supernet.training.finetuning.starting import (
@@ -27,6 +26,7 @@ from hwnas.supernet.training.finetuning.starting import (
     open_base,
     teacher_of,
 )
+from hwnas.supernet.training.peak_memory import peak_rss_bytes
 from hwnas.supernet.training.trackers import open_trackers
 from hwnas.workflows.arch_sources import archs_from
 from hwnas.workflows.finetune.material import Material
