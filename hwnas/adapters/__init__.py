@@ -7,10 +7,10 @@ from hwnas.adapters.attaching import SAM_LINEARS, SAM_QKV, Attached, attach, det
 from hwnas.adapters.bank import AdapterBank
 from hwnas.adapters.building import block_linears, build_adapters
 from hwnas.adapters.contract import MatrixSlice, NotFoldable, WeightAdapter
-from hwnas.adapters.dora import fold_magnitude, split_magnitude
 from hwnas.adapters.files import load, save
 from hwnas.adapters.fusing import Overlap, fuse, overlaps
 from hwnas.adapters.gradients import mean_gradients
+from hwnas.adapters.kinds.dora import fold_magnitude, split_magnitude
 from hwnas.adapters.layer_quantizer import LayerQuantizer
 from hwnas.adapters.layout import Layout
 from hwnas.adapters.low_rank import as_lora

@@ -55,8 +55,9 @@ class Attached:
 
         As `attach`, on a model that has some already.
         """
-        if name in self.specs:
-            raise ConfigError(f"adapter {name!r} is attached already; choose another name")
+        if name in self.specs or not name or "." in name:
+            why = "is attached already" if name in self.specs else "must not be empty or have dots"
+            raise ConfigError(f"adapter {name!r} {why}; choose another name")
         plugin, registered = resolve_kind(kind)
         chosen = matching_linears(self.model, targets)
         rng = torch.Generator().manual_seed(seed)

@@ -27,9 +27,9 @@ from hwnas.adapters.exchanging import (
     Subtracted,
     SummedToCopy,
 )
+from hwnas.adapters.kinds.lora import LoraAdapter
+from hwnas.adapters.kinds.shira import ShiraAdapter
 from hwnas.adapters.layer_quantizer import LayerQuantizer
-from hwnas.adapters.lora import LoraAdapter
-from hwnas.adapters.shira import ShiraAdapter
 from hwnas.adapters.switching import code_writes, sparse_deltas, weight_writes
 from hwnas.quant.linear import integer_codes
 from hwnas.quant.ranges import weight_scales

@@ -16,8 +16,8 @@ import torch
 from scipy import sparse
 
 from hwnas.adapters.attaching import Attached
-from hwnas.adapters.shira import ShiraAdapter
-from hwnas.adapters.sparse_entries import GIVEN, SparseDelta
+from hwnas.adapters.kinds.shira import ShiraAdapter
+from hwnas.adapters.kinds.sparse_entries import GIVEN, SparseDelta
 from hwnas.adapters.switching import sparse_deltas
 from hwnas.errors import ConfigError
 

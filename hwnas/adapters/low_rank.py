@@ -7,7 +7,7 @@ import re
 import torch
 
 from hwnas.adapters.attaching import Attached
-from hwnas.adapters.lora import LoraAdapter
+from hwnas.adapters.kinds.lora import LoraAdapter
 from hwnas.errors import ConfigError
 
 __all__ = ["as_lora"]

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 import torch
 
 from hwnas.adapters.contract import WeightAdapter
-from hwnas.adapters.dora import DoraAdapter
-from hwnas.adapters.lora import LoraAdapter
-from hwnas.adapters.shira import ShiraAdapter
-from hwnas.adapters.sparse_entries import GIVEN, SparseDelta
+from hwnas.adapters.kinds.dora import DoraAdapter
+from hwnas.adapters.kinds.lora import LoraAdapter
+from hwnas.adapters.kinds.shira import ShiraAdapter
+from hwnas.adapters.kinds.sparse_entries import GIVEN, SparseDelta
 from hwnas.errors import CheckpointError
 
 __all__ = ["PEFT_FORMATS", "PeftFormat", "Tensors", "foreign_format"]

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 
 from hwnas.adapters.attaching import Attached
+from hwnas.adapters.kinds.shira import ShiraAdapter, ShiraDoraAdapter
+from hwnas.adapters.kinds.sparse_entries import SparseDelta
 from hwnas.adapters.layer_quantizer import LayerQuantizer
-from hwnas.adapters.shira import ShiraAdapter, ShiraDoraAdapter
-from hwnas.adapters.sparse_entries import SparseDelta
 from hwnas.errors import ConfigError
 from hwnas.quant.linear import integer_codes
 from hwnas.quant.lsq import positive
@@ -61,15 +61,16 @@ class AdapterSwitch:
         self.swap_out()
         for path, write in writes.items():
             flat = self.tensors[path].view(-1)
-            self._overwritten[path] = SparseWrite(write.entries, flat[write.entries], write.shape)
-            flat[write.entries] = write.values
+            before = flat.index_select(0, write.entries)
+            self._overwritten[path] = SparseWrite(write.entries, before, write.shape)
+            flat.scatter_(0, write.entries, write.values)
         self.present = name
 
     @torch.no_grad()
     def swap_out(self) -> None:
         """Put back what was overwritten, to the last bit; does nothing where nothing was."""
         for path, write in self._overwritten.items():
-            self.tensors[path].view(-1)[write.entries] = write.values
+            self.tensors[path].view(-1).scatter_(0, write.entries, write.values)
         self._overwritten, self.present = {}, None
 
     def _check(self, name: str, writes: Mapping[str, SparseWrite]) -> None:

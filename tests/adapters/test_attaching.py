@@ -153,6 +153,8 @@ def test_a_name_is_given_once(sam: Any) -> None:
     attached = attach(sam, "lora", rank=2)
     with pytest.raises(ConfigError, match="attached already"):
         attached.add("lora", rank=2)
+    with pytest.raises(ConfigError, match="dots"):
+        attached.add("lora", rank=2, name="a.b")
     with pytest.raises(ConfigError, match="no adapter other"):
         attached.activate("other")
 

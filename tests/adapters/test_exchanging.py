@@ -15,7 +15,7 @@ from hwnas.adapters.exchanging import (
     Subtracted,
     SummedToCopy,
 )
-from hwnas.adapters.lora import LoraAdapter
+from hwnas.adapters.kinds.lora import LoraAdapter
 from hwnas.quant.linear import integer_codes
 from hwnas.quant.ranges import weight_scales
 from tests.adapters.tiny_sam import shake, tiny_sam

@@ -20,8 +20,8 @@ from hwnas.adapters import (
     weight_writes,
 )
 from hwnas.adapters.fusing import sum_deltas
-from hwnas.adapters.shira import ShiraAdapter
-from hwnas.adapters.sparse_entries import SparseDelta
+from hwnas.adapters.kinds.shira import ShiraAdapter
+from hwnas.adapters.kinds.sparse_entries import SparseDelta
 from hwnas.errors import ConfigError
 from hwnas.quant.linear import integer_codes
 from hwnas.quant.lsq import quantize_weight

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from hwnas.adapters import SAM_LINEARS, SAM_QKV, Attached, NotFoldable, attach, merge
-from hwnas.adapters.foura import freeze_gates
-from hwnas.adapters.nas_lora import cells, fold_residuals
-from hwnas.adapters.token_maps import whole_images
+from hwnas.adapters.kinds.foura import freeze_gates
+from hwnas.adapters.kinds.nas_lora import cells, fold_residuals
+from hwnas.adapters.kinds.token_maps import whole_images
 from hwnas.supernet.sam_model import build_sam, encode
 from hwnas.workload.sam_geometry import SamGeometry
 

@@ -17,11 +17,11 @@ from torch import nn
 from torch.nn import functional
 
 from hwnas.adapters.contract import MatrixSlice, NotFoldable, Role, WeightAdapter
-from hwnas.adapters.latest_loss import LatestLoss
-from hwnas.adapters.lora import LoraAdapter
-from hwnas.adapters.rank_gates import GATES
-from hwnas.adapters.spectral import TRANSFORMS
-from hwnas.adapters.token_maps import ImageGrid
+from hwnas.adapters.kinds.latest_loss import LatestLoss
+from hwnas.adapters.kinds.lora import LoraAdapter
+from hwnas.adapters.kinds.rank_gates import GATES
+from hwnas.adapters.kinds.spectral import TRANSFORMS
+from hwnas.adapters.kinds.token_maps import ImageGrid
 from hwnas.errors import ConfigError
 
 __all__ = ["GATE_SCOPES", "FouraAdapter", "freeze_gates"]
@@ -144,7 +144,7 @@ class FouraAdapter(WeightAdapter):
         else:
             raise ConfigError(
                 "this gate has seen no images, and cannot be frozen at what it does with them; "
-                "use hwnas.adapters.foura.freeze_gates(adapters, run)"
+                "use hwnas.adapters.kinds.foura.freeze_gates(adapters, run)"
             )
         if keep is None:
             mask = found >= 0.5
@@ -249,7 +249,7 @@ class FouraAdapter(WeightAdapter):
     def _not_foldable(self) -> NotFoldable:
         return NotFoldable(
             "FouRA's gate reads x, and no weight does; freeze it with "
-            "hwnas.adapters.foura.freeze_gates(adapters, run), or keep the branch"
+            "hwnas.adapters.kinds.foura.freeze_gates(adapters, run), or keep the branch"
         )
 
 

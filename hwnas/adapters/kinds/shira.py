@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from hwnas.adapters.contract import MatrixSlice, WeightAdapter
-from hwnas.adapters.dora import DoraAdapter
-from hwnas.adapters.sparse_entries import GIVEN, SparseDelta, SparseEntries
+from hwnas.adapters.kinds.dora import DoraAdapter
+from hwnas.adapters.kinds.sparse_entries import GIVEN, SparseDelta, SparseEntries
 from hwnas.errors import ConfigError
 
 __all__ = ["ShiraAdapter", "ShiraDoraAdapter"]
@@ -28,8 +28,8 @@ __all__ = ["ShiraAdapter", "ShiraDoraAdapter"]
 class ShiraAdapter(WeightAdapter):
     """Adds `values` (k,) at k entries, floor(density * rows * columns) of each of q, k and v.
 
-    `mask` is one of `hwnas.adapters.shira_masks.MASKS`. `slices` names the parts of a fused qkv
-    that have entries. Adapters of different `block`, from one base and one mask, share none.
+    `mask` is one of `shira_masks.MASKS`. `slices` names the parts of a fused qkv that have entries.
+    Adapters of different `block`, from one base and one mask, share none.
     """
 
     def __init__(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from hwnas.adapters.nas_lora.adapter import NasLoraAdapter, NasPcLoraAdapter
-from hwnas.adapters.nas_lora.cell import Cell
-from hwnas.adapters.nas_lora.folding import (
+from hwnas.adapters.kinds.nas_lora.adapter import NasLoraAdapter, NasPcLoraAdapter
+from hwnas.adapters.kinds.nas_lora.cell import Cell
+from hwnas.adapters.kinds.nas_lora.folding import (
     FOLD_MODES,
     cells,
     fold_cells,
     fold_residuals,
     recorded,
 )
-from hwnas.adapters.nas_lora.operations import OP_SETS, OPERATIONS
+from hwnas.adapters.kinds.nas_lora.operations import OP_SETS, OPERATIONS
 
 __all__ = [
     "FOLD_MODES",

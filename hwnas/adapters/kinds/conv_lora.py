@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn import functional
 
 from hwnas.adapters.contract import MatrixSlice, NotFoldable, WeightAdapter
-from hwnas.adapters.latest_loss import LatestLoss
-from hwnas.adapters.token_maps import as_maps, as_tokens
+from hwnas.adapters.kinds.latest_loss import LatestLoss
+from hwnas.adapters.kinds.token_maps import as_maps, as_tokens
 from hwnas.errors import ConfigError
 
 __all__ = ["ConvLoraAdapter"]

@@ -12,11 +12,11 @@ from torch import nn
 
 from hwnas.adapters import MatrixSlice, NotFoldable, attach, build_adapters, merge
 from hwnas.adapters.delta_statistics import delta_spread
-from hwnas.adapters.foura import FouraAdapter, freeze_gates
-from hwnas.adapters.lora import LoraAdapter
-from hwnas.adapters.rank_gates import TokenEntropyGate
-from hwnas.adapters.spectral import dct_matrix
-from hwnas.adapters.token_maps import ImageGrid, whole_images, windowed
+from hwnas.adapters.kinds.foura import FouraAdapter, freeze_gates
+from hwnas.adapters.kinds.lora import LoraAdapter
+from hwnas.adapters.kinds.rank_gates import TokenEntropyGate
+from hwnas.adapters.kinds.spectral import dct_matrix
+from hwnas.adapters.kinds.token_maps import ImageGrid, whole_images, windowed
 from hwnas.errors import ConfigError
 from hwnas.testing.adapters import check_adapter
 

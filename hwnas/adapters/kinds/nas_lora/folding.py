@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 
 from hwnas.adapters.contract import WeightAdapter
-from hwnas.adapters.nas_lora.adapter import NasLoraAdapter
-from hwnas.adapters.nas_lora.moments import CellMoments
+from hwnas.adapters.kinds.nas_lora.adapter import NasLoraAdapter
+from hwnas.adapters.kinds.nas_lora.moments import CellMoments
 from hwnas.errors import ConfigError
 
 __all__ = ["FOLD_MODES", "cells", "fold_cells", "fold_residuals", "recorded"]

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from hwnas.adapters import MatrixSlice, NotFoldable
-from hwnas.adapters.conv_lora import ConvLoraAdapter
+from hwnas.adapters.kinds.conv_lora import ConvLoraAdapter
 from hwnas.errors import ConfigError
 from hwnas.testing.adapters import check_adapter
 

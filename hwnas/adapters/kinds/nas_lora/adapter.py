@@ -22,10 +22,10 @@ from torch import nn
 from torch.nn import functional
 
 from hwnas.adapters.contract import MatrixSlice, NotFoldable, Role, WeightAdapter
-from hwnas.adapters.lora import LoraAdapter
-from hwnas.adapters.nas_lora.cell import Cell
-from hwnas.adapters.nas_lora.moments import CellMoments
-from hwnas.adapters.token_maps import (
+from hwnas.adapters.kinds.lora import LoraAdapter
+from hwnas.adapters.kinds.nas_lora.cell import Cell
+from hwnas.adapters.kinds.nas_lora.moments import CellMoments
+from hwnas.adapters.kinds.token_maps import (
     ImageGrid,
     as_maps,
     as_tokens,
@@ -137,7 +137,7 @@ class NasLoraAdapter(WeightAdapter):
             f"the cell reads neighbouring tokens (t = {float(self.cell.t):.2f}), which no weight "
             f"does; the best one would lose {lost:.0%} of what the cell gives on {where}; anneal "
             "it to t = 1 while training goes on, fix an approximate one with "
-            "hwnas.adapters.nas_lora.fold_cells(..., mode='lsq'), or keep the branch",
+            "hwnas.adapters.kinds.nas_lora.fold_cells(..., mode='lsq'), or keep the branch",
             lost,
         )
 

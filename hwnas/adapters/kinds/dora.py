@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from hwnas.adapters.contract import MatrixSlice, WeightAdapter
-from hwnas.adapters.lora import LoraAdapter
+from hwnas.adapters.kinds.lora import LoraAdapter
 from hwnas.errors import ConfigError
 
 __all__ = ["DoraAdapter", "fold_magnitude", "split_magnitude"]

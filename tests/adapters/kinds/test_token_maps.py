@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hwnas.adapters.token_maps import ImageGrid, as_maps, as_tokens, joined, real_tokens, windowed
+from hwnas.adapters.kinds.token_maps import (
+    ImageGrid,
+    as_maps,
+    as_tokens,
+    joined,
+    real_tokens,
+    windowed,
+)
 from hwnas.errors import ConfigError
 from hwnas.supernet.torchvision_shim import ensure_torchvision
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hwnas.adapters import MatrixSlice
-from hwnas.adapters.lora import LoraAdapter
+from hwnas.adapters.kinds.lora import LoraAdapter
 from hwnas.errors import ConfigError
 from hwnas.testing.adapters import check_adapter
 

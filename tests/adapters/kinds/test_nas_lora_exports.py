@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from hwnas.adapters import MatrixSlice, NotFoldable, attach, build_adapters, merge
-from hwnas.adapters.nas_lora import (
+from hwnas.adapters.kinds.nas_lora import (
     NasLoraAdapter,
     cells,
     fold_cells,
@@ -18,7 +18,7 @@ from hwnas.adapters.nas_lora import (
     recorded,
 )
 from hwnas.errors import ConfigError, PluginError
-from tests.adapters.searched_cells import WHOLE, images, made, rng
+from tests.adapters.kinds.searched_cells import WHOLE, images, made, rng
 
 
 @pytest.mark.parametrize("nodes", [1, 2])

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from hwnas.adapters import MatrixSlice, attach, mean_gradients
-from hwnas.adapters.shira import ShiraAdapter, ShiraDoraAdapter
-from hwnas.adapters.shira_masks import MASKS, entry_count, mask_entries
-from hwnas.adapters.sparse_entries import SparseDelta
+from hwnas.adapters.kinds.shira import ShiraAdapter, ShiraDoraAdapter
+from hwnas.adapters.kinds.shira_masks import MASKS, entry_count, mask_entries
+from hwnas.adapters.kinds.sparse_entries import SparseDelta
 from hwnas.errors import ConfigError
 from hwnas.supernet.sam_model import encode
 from hwnas.testing.adapters import check_adapter

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from hwnas.adapters.contract import MatrixSlice
-from hwnas.adapters.shira_masks import BY_GRADIENT, MASKS, entry_count, mask_entries
+from hwnas.adapters.kinds.shira_masks import BY_GRADIENT, MASKS, entry_count, mask_entries
 from hwnas.errors import ConfigError
 
 __all__ = ["GIVEN", "SparseDelta", "SparseEntries"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hwnas.adapters import MatrixSlice, fold_magnitude, split_magnitude
-from hwnas.adapters.dora import DoraAdapter
+from hwnas.adapters.kinds.dora import DoraAdapter
 from hwnas.errors import ConfigError
 from hwnas.quant.linear import integer_codes
 from hwnas.quant.lsq import quantize_weight

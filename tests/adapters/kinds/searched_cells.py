@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from hwnas.adapters import MatrixSlice
-from hwnas.adapters.nas_lora import NasLoraAdapter
+from hwnas.adapters.kinds.nas_lora import NasLoraAdapter
 
 WHOLE = MatrixSlice(16, 24)
 

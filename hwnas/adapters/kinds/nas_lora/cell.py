@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from hwnas.adapters.nas_lora.operations import (
+from hwnas.adapters.kinds.nas_lora.operations import (
     OP_SETS,
     OPERATIONS,
     Normed,

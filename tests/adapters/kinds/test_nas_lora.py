@@ -11,11 +11,11 @@ import torch
 from torch.nn import functional
 
 from hwnas.adapters import MatrixSlice
-from hwnas.adapters.nas_lora import NasLoraAdapter, NasPcLoraAdapter
-from hwnas.adapters.nas_lora.operations import OP_SETS, OPERATIONS, AveragePool, Surroundings
+from hwnas.adapters.kinds.nas_lora import NasLoraAdapter, NasPcLoraAdapter
+from hwnas.adapters.kinds.nas_lora.operations import OP_SETS, OPERATIONS, AveragePool, Surroundings
 from hwnas.errors import ConfigError
 from hwnas.testing.adapters import check_adapter
-from tests.adapters.searched_cells import WHOLE, images, made, rng
+from tests.adapters.kinds.searched_cells import WHOLE, images, made, rng
 
 ONE = torch.ones(())
 
