@@ -19,6 +19,7 @@ from hwnas.cost.lowering import lower
 from hwnas.cost.slot_index import SlotLayout
 from hwnas.cost.slot_table import SlotTable
 from hwnas.errors import CostError
+from hwnas.space import Archs
 from hwnas.workload.layers import LayerSpec
 from hwnas.workload.table import LayerTable, WorkloadBatch
 
@@ -129,6 +130,7 @@ class SlotTables:
         return self._shared[key]
 
     def _lowered(self, archs: Sequence[Arch], columns: Sequence[int]) -> Float:
+        archs = Archs.of(self._space, archs)  # a callable that lowers need not know a stranger
         new = {arch.id: arch for arch in archs if arch.id not in self._by_id}
         pending = list(new.values())
         for start in range(0, len(pending), _BATCH):

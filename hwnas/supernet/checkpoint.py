@@ -29,6 +29,7 @@ __all__ = [
     "load_weights",
     "read_metadata",
     "read_tensors",
+    "sam_of",
     "save_weights",
 ]
 
@@ -85,9 +86,14 @@ def load_sam(name_or_path: str | Path, geometry: SamGeometry | None = None) -> A
     path = asset_path(str(name_or_path)) if named else Path(name_or_path)
     check_published(path)
     weights = read_tensors(path)
-    found = geometry or _geometry_of(path, weights)
-    sam = build_sam(found)
-    load_weights(sam, weights, source=str(path))
+    return sam_of(geometry or _geometry_of(path, weights), weights, source=str(path))
+
+
+def sam_of(geometry: SamGeometry, weights: dict[str, torch.Tensor], *, source: str) -> Any:
+    """Build a model with exactly these weights; the random state of torch stays as it is."""
+    with torch.random.fork_rng(devices=[]):  # every number that it draws is overwritten
+        sam = build_sam(geometry)
+    load_weights(sam, weights, source=source)
     return sam
 
 

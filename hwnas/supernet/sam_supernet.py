@@ -10,11 +10,10 @@ from torch import nn
 
 from hwnas.adapters import AdapterBank
 from hwnas.errors import CheckpointError
-from hwnas.supernet.checkpoint import asset_path, load_sam, load_weights
+from hwnas.supernet.checkpoint import asset_path, load_sam, sam_of
 from hwnas.supernet.elastic_encoder import ElasticEncoder
 from hwnas.supernet.encoder_order import EncoderOrder, drop_order, sort_encoder
 from hwnas.supernet.encoder_weights import freeze_weights
-from hwnas.supernet.sam_model import build_sam
 from hwnas.supernet.scale_table import ScaleTable
 from hwnas.supernet.semantic import classes_of
 from hwnas.supernet.subnet import Subnet
@@ -159,8 +158,7 @@ def _from_name(name: str) -> SamSupernet:
 
 def _assemble(file: SupernetFile, base: str | Path | None, source: str) -> SamSupernet:
     if file.base_weights is not None:
-        sam = build_sam(file.geometry)
-        load_weights(sam, file.base_weights, source=source)
+        sam = sam_of(file.geometry, file.base_weights, source=source)
     else:
         sam = load_sam(file.geometry.name if base is None else base, file.geometry)
         if hash_weights(sam.state_dict()) != file.base_hash:

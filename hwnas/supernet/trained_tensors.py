@@ -15,9 +15,9 @@ import torch
 
 from hwnas.adapters import AdapterBank
 from hwnas.errors import CheckpointError, HwnasError
+from hwnas.supernet.checkpoint import sam_of
 from hwnas.supernet.encoder_order import EncoderOrder, sort_encoder
 from hwnas.supernet.packing import half, pack
-from hwnas.supernet.sam_model import build_sam
 from hwnas.supernet.semantic import classes_of, semantic_head
 
 __all__ = ["TrainedTensors", "changed_weights"]
@@ -91,8 +91,7 @@ def changed_weights(
     `base_weights` are those of the unsorted base, `order` is the one that `sam` is sorted by. The
     mask decoder of a model with classes is given back whole.
     """
-    base = build_sam(sam.geometry)
-    base.load_state_dict(dict(base_weights))
+    base = sam_of(sam.geometry, dict(base_weights), source="the base")
     sort_encoder(base.image_encoder, order, sam.geometry)
     before = base.state_dict()
     new = () if classes_of(sam) is None else (_DECODER,)

@@ -13,6 +13,7 @@ from hwnas.cost import CostContext, build
 from hwnas.errors import CostError
 from hwnas.space import Arch, load_space
 from hwnas.supernet.sam_model import build_sam
+from hwnas.testing.cost_models import check_cost_model
 from hwnas.workload.adapter_choice import PLACEMENTS, AdapterChoice
 from hwnas.workload.sam import GEOMETRIES
 from search_spaces.sam_adapters import KINDS, adapter_space
@@ -107,3 +108,18 @@ def test_a_design_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert before == {path: path.stat().st_mtime_ns for path in before}
     build("finetuned_iou", own, **{**options, "steps": 3}).evaluate(archs[:1])
     assert len(list((tmp_path / "runs").iterdir())) == 3
+
+
+@pytest.mark.slow
+def test_the_contract_of_a_quality_that_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_disks(tmp_path / "data")
+    base = write_tiny(tmp_path / "tiny.safetensors", monkeypatch)
+    space = adapter_space(GEOMETRIES["tiny"], name="tiny-adapters", resolution=64)
+    own = CostContext(space, data_source=str(data))
+    model = build(
+        "finetuned_iou", own, base=str(base), steps=1, max_images=1, max_prompts=1,
+        folder=str(tmp_path / "runs"),
+    )  # fmt: skip
+    assert check_cost_model(model, own, n=2) == []

@@ -22,6 +22,7 @@ from hwnas.supernet.checkpoint import (
 )
 from hwnas.supernet.packing import pack, unpack
 from hwnas.supernet.sam_model import build_sam
+from hwnas.supernet.sam_supernet import build
 from hwnas.workload.sam_geometry import GEOMETRIES, SamGeometry
 
 TINY = replace(
@@ -177,3 +178,10 @@ def test_the_shipped_model_loads_and_is_small() -> None:
     geometry: SamGeometry = sam.geometry
     assert geometry is GEOMETRIES["sam-vit-t"]
     assert asset_path("sam-vit-t").stat().st_size < 12_000_000
+
+
+def test_opening_a_checkpoint_leaves_the_random_state() -> None:
+    before = torch.random.get_rng_state()
+    load_sam("sam-vit-t")
+    build("sam-vit-t")
+    assert torch.equal(before, torch.random.get_rng_state())
