@@ -52,7 +52,8 @@ def bench_finetune(  # noqa: PLR0913 - one keyword for each thing that a step de
     of the base by default, with rectangles as objects. One step is left out of the time. Ratios
     are to `lora`, or to the first method where that is not among them.
 
-    `stored` are the bytes of what is trained, in a file. `peak` is that of the process, with an
+    `stored` are the bytes of what is trained, in a file. `saved` is the most that autograd held for
+    backward, which depends on no allocator: compare these. `peak` is that of the process, with an
     allocator that returns what is freed, and `in the step` what it holds more than before the
     first step; on cuda, of what torch has allocated. `CPU` seconds are those of all threads, to
     which other programs do not add: compare these on a machine that is shared. `counted` columns
@@ -123,6 +124,8 @@ def _row(method: str, cost: FinetuneStepCost, reference: FinetuneStepCost) -> Ro
         "method": method,
         "trained": cost.trained,
         "stored MiB": cost.stored_bytes / _MIB,
+        "saved MiB": cost.saved_bytes / _MIB,
+        "saved, ratio": cost.saved_bytes / reference.saved_bytes,
         "peak MiB": cost.peak_bytes / _MIB,
         "peak, ratio": cost.peak_bytes / reference.peak_bytes,
         "in the step MiB": own / _MIB,

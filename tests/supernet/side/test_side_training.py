@@ -19,12 +19,16 @@ from hwnas.supernet.side.feature_cache import FeatureCache
 from hwnas.supernet.side.features import Features, SamBackbone, SubnetBackbone
 from hwnas.supernet.side.network import side_network
 from hwnas.supernet.side.stage import SideTraining, side_stage
-from hwnas.supernet.side.step_cost import AdaptedStep, SavedBytes, measure_adapted_step
 from hwnas.supernet.side.student import SideStudent, side_student
 from hwnas.supernet.side.tasks import ClipTask, FixedViews
 from hwnas.supernet.training.elastic.tasks import PromptTask
 from hwnas.supernet.training.finetuning.kept import adopt, read_run, write_run
 from hwnas.supernet.training.finetuning.run import FinetuneRun
+from hwnas.supernet.training.finetuning.step_cost import (
+    FinetuneStepCost,
+    FinetuneStepSpec,
+    measure_finetune_step,
+)
 from hwnas.supernet.training.loop import run_stage
 from hwnas.supernet.training.stage import Stage
 from hwnas.workload.sam_plan import EncoderPlan
@@ -158,35 +162,20 @@ def test_a_subnet_is_trained_beside(tmp_path: Path) -> None:
         assert (own.embed(torch.zeros(1, 3, 128, 128)) - before).abs().max() > 0
 
 
-def test_saved_bytes_count_each_memory_once_and_let_go() -> None:
-    weight = torch.randn(4, 4, requires_grad=True)
-    x = torch.randn(8, 4)
-    with SavedBytes([weight]) as meter:
-        y = torch.nn.functional.linear(x, weight)  # keeps x
-        z = y * y  # keeps y, twice
-        assert meter.peak == (32 + 32) * 4
-        del y, z
-        (x @ weight).exp()
-    assert meter.peak == (32 + 32) * 4
-    with SavedBytes() as other:
-        kept = (x @ weight).exp()  # x, and its own result
-        w = kept.sin()  # the same result
-    assert other.peak == (32 + 32) * 4
-    del w
-
-
 def test_steps_of_side_networks_keep_less_than_those_of_adapters() -> None:
-    def cost(way: str, depth: int = 3, **options: Any) -> Any:
+    def cost(method: str, depth: int = 3, **options: Any) -> FinetuneStepCost:
         geometry = replace(GEOMETRY, depth=depth, global_blocks=(depth - 1,))
-        step = AdaptedStep(way, options=options, resolution=128, prompts=2, steps=1)
-        return measure_adapted_step(step, geometry)
+        return measure_finetune_step(
+            FinetuneStepSpec(
+                geometry, method, options, resolution=128, images=1, prompts=2, steps=1
+            )
+        )
 
-    losa, less, lora = (
-        cost("losa"), cost("losa", recompute=True), cost("lora", rank=8)
-    )  # fmt: skip
-    assert less.encoder_bytes < losa.encoder_bytes < lora.encoder_bytes / 1.5
-    assert losa.saved_bytes - losa.encoder_bytes == lora.saved_bytes - lora.encoder_bytes
+    losa, less = cost("losa"), cost("losa", recompute=True)
+    lora, full = cost("lora", rank=8), cost("full")
+    assert less.saved_bytes < losa.saved_bytes < lora.saved_bytes <= full.saved_bytes
     assert cost("losa", 6, taps="global").saved_bytes == cost("losa", taps="global").saved_bytes
+    assert cost("lora", 6).saved_bytes > lora.saved_bytes
     assert losa.trained == sum(p.numel() for p in side_network(GEOMETRY, "losa").parameters())
     assert losa.median > 0
     with pytest.raises(ConfigError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from hwnas.supernet.training.finetuning.run import check_run
 from hwnas.supernet.training.finetuning.student import ARCH, parameter_groups
 from hwnas.supernet.training.optimizer import Optimizer
 from hwnas.supernet.training.peak_memory import peak_rss_bytes
+from hwnas.supernet.training.saved_bytes import SavedBytes
 from hwnas.supernet.training.stage import Share, Stage
 from hwnas.workload.sam_geometry import SamGeometry
 
@@ -60,6 +62,7 @@ class FinetuneStepCost:
         stored_bytes: Tensors that are kept of it in a file.
         merges: Whether nothing of it but weights is left in the network.
         has_product: As in `WeightAdapter`, of all adapters; false without any.
+        saved_bytes: The most that autograd held for backward, model and what is trained left out.
         ready_bytes: Of this process, or of torch on a GPU, before the first step.
         peak_bytes: The most until the end of the last step.
         seconds: Of each timed step.
@@ -70,6 +73,7 @@ class FinetuneStepCost:
     stored_bytes: int
     merges: bool
     has_product: bool
+    saved_bytes: int
     ready_bytes: int
     peak_bytes: int
     seconds: tuple[float, ...]
@@ -108,11 +112,13 @@ def measure_finetune_step(spec: FinetuneStepSpec) -> FinetuneStepCost:
     optimizer = Optimizer(stage, World(device=device))
     seconds, cpu_seconds = [], []
     student.module.train()
+    meter = SavedBytes([*student.sam.state_dict().values(), *student.module.state_dict().values()])
     ready = _begin_peak(device)
     for number in range(spec.steps + 1):
         begun, cpu_begun = time.perf_counter(), time.process_time()
         optimizer.clear()
-        step(np.random.default_rng([spec.seed, number]), Share())
+        with nullcontext() if number else meter:  # counting takes time
+            step(np.random.default_rng([spec.seed, number]), Share())
         optimizer.step(1.0, number)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -123,8 +129,8 @@ def measure_finetune_step(spec: FinetuneStepSpec) -> FinetuneStepCost:
         trained, stored,
         merges=bool(adapters) and all(adapter.role != "branch" for adapter in adapters),
         has_product=bool(adapters) and all(adapter.has_product for adapter in adapters),
-        ready_bytes=ready, peak_bytes=_peak(device), seconds=tuple(seconds[1:]),
-        cpu_seconds=tuple(cpu_seconds[1:]),
+        saved_bytes=meter.peak, ready_bytes=ready, peak_bytes=_peak(device),
+        seconds=tuple(seconds[1:]), cpu_seconds=tuple(cpu_seconds[1:]),
     )  # fmt: skip
 
 
