@@ -50,7 +50,10 @@ def _evaluate(
     ] = None,
     space: Annotated[str | None, typer.Option(help="Space of the subnets.")] = None,
     adapter: Annotated[
-        Path | None, typer.Option(help="Folder that hwnas finetune has made of the model.")
+        list[Path] | None,
+        typer.Option(
+            help="Folder that hwnas finetune has made of the model; repeatable, they add up."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="For random:N, images and objects.")] = 0,
     max_images: Annotated[int | None, typer.Option(help="Score at most so many images.")] = None,
@@ -69,7 +72,7 @@ def _evaluate(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Evaluate a full-precision model, given subnets, or methods without learning."""
-    if adapter is not None and (archs is not None or model == "baselines"):
+    if adapter and (archs is not None or model == "baselines"):
         raise ConfigError(
             "--adapter: belongs to a full-precision model; name that, without --archs"
         )
@@ -107,7 +110,7 @@ def _evaluate(
             resolutions=resolution or None,
             prompts=[_prompt(p) for p in prompt or ("box", "point")],
             max_instances=max_prompts,
-            adapter=adapter,
+            adapters=adapter or (),
             **images,
         )
     if json_:

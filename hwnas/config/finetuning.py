@@ -151,6 +151,9 @@ class FinetuneConfig(_Strict):
     harden: float = Field(
         default=0.2, ge=0, le=1, description="share of the steps with soft gates, then 0 or 1"
     )
+    kinds: tuple[str, ...] | None = Field(
+        default=None, description="of images (the column kind of split.csv); all if null"
+    )
     resolution: int | None = Field(default=None, ge=32, description="the base's largest if null")
     images: int = Field(default=2, ge=1, description="a step")
     prompts: int = Field(default=8, ge=2, description="an image, half boxes and half points")

@@ -19,7 +19,7 @@ from hwnas.supernet.checkpoint import load_sam
 from hwnas.supernet.evaluation import Embed, PromptKind, evaluate_images
 from hwnas.supernet.supernet_file import is_supernet_file
 from hwnas.supernet.training.finetuning.kept import is_finetuned
-from hwnas.supernet.training.finetuning.opening import open_finetuned
+from hwnas.supernet.training.finetuning.opening import open_together
 from hwnas.supernet.training.pretraining.features import fused_embedding
 from hwnas.workflows.evaluate.data import open_data
 
@@ -58,22 +58,22 @@ def evaluate_model(  # noqa: PLR0913 - one keyword for each option of the comman
     split_seed: int | None = None,
     max_images: int | None = None,
     allow_empty: bool = False,
-    adapter: str | Path | None = None,
+    adapters: Sequence[str | Path] = (),
 ) -> list[Score]:
     """Score a shipped model or a checkpoint with tight boxes and center-most points.
 
-    A folder of `hwnas finetune` is one, too: by itself, or as the `adapter` of its base. Without
-    `data` on the embedded picture. All objects count unless `max_instances` limits them (drawn with
-    `seed`). `resolutions` defaults to the model's largest, or to what it was fine-tuned at.
-    `split_seed`, `max_images` and `allow_empty` as in `open_data`; images without objects do not
-    count.
+    A folder of `hwnas finetune` is one, too: by itself, or among the `adapters` of its base, whose
+    changes of the weights add up. Without `data` on the embedded picture. All objects count unless
+    `max_instances` limits them (drawn with `seed`). `resolutions` defaults to the model's largest,
+    or to what it was fine-tuned at. `split_seed`, `max_images` and `allow_empty` as in `open_data`;
+    images without objects do not count.
     """
-    if adapter is None and Path(name_or_path).is_file() and is_supernet_file(name_or_path):
+    if not adapters and Path(name_or_path).is_file() and is_supernet_file(name_or_path):
         raise ConfigError(
             f"{name_or_path} is a supernet; say which of its subnets: --archs largest, random:N, a "
             "run folder or a file"
         )
-    model = _opened(name_or_path, adapter)
+    model = _opened(name_or_path, adapters)
     images = _with_objects(
         open_data(
             data, split=split, split_seed=split_seed, max_images=max_images, seed=seed,
@@ -106,14 +106,14 @@ class _Opened:
     resolution: int
 
 
-def _opened(name_or_path: str | Path, adapter: str | Path | None) -> _Opened:
+def _opened(name_or_path: str | Path, adapters: Sequence[str | Path]) -> _Opened:
     base: str | Path | None = name_or_path
-    if adapter is None and is_finetuned(name_or_path):
-        adapter, base = name_or_path, None
-    if adapter is None:
+    if not adapters and is_finetuned(name_or_path):
+        adapters, base = (name_or_path,), None
+    if not adapters:
         sam = load_sam(name_or_path)
         return _Opened(sam.geometry.name, sam, fused_embedding(sam), sam.geometry.image_size)
-    tuned = open_finetuned(adapter, base=base)
+    tuned = open_together(adapters, base=base)
     name = f"{tuned.sam.geometry.name} + {tuned.facts['method']}"
     return _Opened(name, tuned.sam, tuned.embed, tuned.resolution)
 

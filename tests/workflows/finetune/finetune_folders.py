@@ -13,6 +13,7 @@ from hwnas.workload.sam_geometry import GEOMETRIES
 from tests.supernet.elastic_models import TINY, random_sam
 from tests.supernet.training.elastic_material import disks
 
+KINDS = ("light", "dark")
 SPLITS = ("train", "train", "train", "train", "val", "val", "test")
 SMALL = {
     "resolution": 64, "steps": 3, "prompts": 2, "rates.weights": 0.01, "rates.decoder": 0.01,
@@ -21,15 +22,15 @@ SMALL = {
 
 
 def write_disks(folder: Path) -> Path:
-    """Images, ids and a split.csv."""
+    """Images, ids and a split.csv; kinds take turns."""
     for name in ("images", "instances"):
         (folder / name).mkdir(parents=True)
-    lines = ["name,split"]
-    for image, split in zip(disks(len(SPLITS)), SPLITS, strict=True):
+    lines = ["name,split,kind"]
+    for number, (image, split) in enumerate(zip(disks(len(SPLITS)), SPLITS, strict=True)):
         Image.fromarray(image.image).save(folder / "images" / f"{image.name}.png")
         ids = Image.fromarray(image.instances.astype(np.uint16))
         ids.save(folder / "instances" / f"{image.name}.png")
-        lines.append(f"{image.name},{split}")
+        lines.append(f"{image.name},{split},{KINDS[number % 2]}")
     (folder / "split.csv").write_text("\n".join(lines) + "\n")
     return folder
 
