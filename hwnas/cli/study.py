@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from hwnas.cli import study_exact, study_proxies, study_scratch, study_search, study_sensitivity
+from hwnas.cli import (
+    study_exact,
+    study_folds,
+    study_proxies,
+    study_scratch,
+    study_search,
+    study_sensitivity,
+)
 from hwnas.cli.completion import complete_space
 from hwnas.cli.output import note, print_json, print_table
 
@@ -26,6 +33,7 @@ def _root() -> None:
 
 
 study_exact.add_to(app)
+study_folds.add_to(app)
 study_proxies.add_to(app)
 study_scratch.add_to(app)
 study_search.add_to(app)
