@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.flags import Json
 from hwnas.cli.output import print_json, print_table
 from hwnas.errors import ConfigError
 
@@ -14,7 +15,6 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Space = Annotated[str, typer.Option(help="Space to draw designs from.")]
 Device = Annotated[str, typer.Option(help="Device of the latency estimate.")]
 

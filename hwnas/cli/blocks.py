@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.completion import complete_device, complete_space
+from hwnas.cli.flags import Json, Quiet
 from hwnas.cli.output import note, print_json, print_table
 
 __all__ = ["app"]
@@ -21,8 +22,6 @@ app = typer.Typer(
 Folder = Annotated[Path, typer.Argument(help="Folder of a library.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of annotated images.")]
 Seed = Annotated[int, typer.Option(help="Seed.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
 @app.command("build")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.completion import complete_device, complete_space
+from hwnas.cli.flags import Json, Quiet
 from hwnas.cli.output import note, print_json, print_table
 from hwnas.errors import ConfigError
 
@@ -61,8 +62,8 @@ def _calibrate(
     out: Annotated[Path, typer.Option(help="Folder of device files and predictors.")] = Path(
         "devices"
     ),
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fit a latency predictor on measurements, judge it by held-out designs, write it down."""
     from hwnas.cli.progress import progress

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.completion import complete_device
+from hwnas.cli.flags import Json
 from hwnas.cli.output import note, print_json, print_table
 
 __all__ = ["app"]
@@ -17,7 +18,6 @@ app = typer.Typer(help="Device profiles: built in, in ./devices, or in a package
 Name = Annotated[
     str, typer.Argument(help="Id, alias, id:mode, or path.", autocompletion=complete_device)
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")

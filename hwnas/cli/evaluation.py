@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hwnas.cli.flags import Json, Quiet
 from hwnas.cli.output import note, print_json, print_table
 from hwnas.errors import ConfigError
 
@@ -68,8 +69,8 @@ def _evaluate(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue --out.")] = False,
     torch_device: Annotated[str, typer.Option(help="cpu or cuda, with --archs.")] = "cpu",
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Evaluate a full-precision model, given subnets, or methods without learning."""
     if adapter and (archs is not None or model == "baselines"):

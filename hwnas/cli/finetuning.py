@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hwnas.cli.flags import Json, Quiet, RecipeSettings
 from hwnas.errors import ConfigError
 
 __all__ = ["add_to"]
@@ -47,10 +48,7 @@ def _finetune(
     ] = None,
     resolution: Annotated[int | None, typer.Option(help="Input side in pixels.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of training.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="KEY=VALUE, as adapter.options.rank=4; repeatable."),
-    ] = None,
+    settings: RecipeSettings = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Image to leave out.")] = None,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
@@ -58,8 +56,8 @@ def _finetune(
     tracker: Annotated[
         list[str] | None, typer.Option(help="tensorboard, wandb or mlflow, too; repeatable.")
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fine-tune a model with an adapter; writes it into OUT, resumes after any end."""
     from hwnas.cli.options import with_recipe_settings

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.completion import complete_cost, complete_device, complete_space
+from hwnas.cli.flags import Json
 from hwnas.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to", "print_explanation"]
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Config = Annotated[Path, typer.Argument(help="YAML file of a search.")]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.completion import complete_device, complete_space
+from hwnas.cli.flags import Json, Quiet
 from hwnas.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ Runner = Annotated[
 Store = Annotated[
     str | None, typer.Option(help="File of measurements; default: measurements/DEVICE.sqlite.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 File = Annotated[Path, typer.Argument(help="Store of measurements, a .sqlite file.")]
 
 measurements = typer.Typer(help="List, export and import measurements.", no_args_is_help=True)
@@ -81,7 +81,7 @@ def _measure(
         int, typer.Option(help="Schedules to try for each kernel first; the fastest is kept.")
     ] = 0,
     json_: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compile and time kernels and subnets on a device; the same command goes on after any end."""
     from hwnas.cli.progress import progress

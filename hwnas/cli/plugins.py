@@ -12,6 +12,7 @@ from hwnas.cli.completion import (
     complete_device,
     complete_space,
 )
+from hwnas.cli.flags import Json
 from hwnas.cli.output import print_json, print_table
 
 __all__ = ["adapters", "costs", "spaces"]
@@ -23,7 +24,6 @@ spaces = typer.Typer(
 
 adapters = typer.Typer(help="Adapters: built in, in a file, or in a package.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CostSpec = Annotated[
     str,
     typer.Argument(help="Name, ./file.py[:Name] or pkg.mod:Name.", autocompletion=complete_cost),

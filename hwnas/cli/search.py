@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.completion import complete_cost, complete_device, complete_space
+from hwnas.cli.flags import CostSettings, Quiet
 from hwnas.cli.measuring import Key, Rpc, Runner, Store, Tracker
 
 __all__ = ["add_to"]
@@ -70,10 +71,7 @@ def _search(
     limit_on: Annotated[
         str | None, typer.Option(help="pessimistic (default) or point: where limits hold.")
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="cost.NAME.OPTION=VALUE or freeze.GENE=VALUE; repeatable."),
-    ] = None,
+    set_: CostSettings = None,
     algorithm: Annotated[str | None, typer.Option(help="nsga2, random or exhaustive.")] = None,
     start: Annotated[
         str | None,
@@ -99,7 +97,7 @@ def _search(
         bool, typer.Option("--dry-run", help="Print what would be done and stop.")
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the front as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Search the Pareto front of a space on a device; writes a run folder with report.html."""
     from hwnas.cli.options import with_limits, with_settings

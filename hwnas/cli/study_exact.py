@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.completion import complete_cost, complete_device, complete_space
+from hwnas.cli.flags import CostSettings, Json, Quiet
 from hwnas.cli.options import with_limits, with_settings
 from hwnas.cli.output import note, print_json, print_table
 
@@ -36,10 +37,7 @@ def _exact(
     limit: Annotated[
         list[str] | None, typer.Option(help="'NAME<=VALUE' or 'NAME>=VALUE'; repeatable.")
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="cost.NAME.OPTION=VALUE or freeze.GENE=VALUE; repeatable."),
-    ] = None,
+    settings: CostSettings = None,
     budgets: Annotated[int, typer.Option(help="Budgets to judge at.")] = 5,
     seeds: Annotated[int, typer.Option(help="Searches of each kind, from --seed on.")] = 3,
     max_evaluations: Annotated[int | None, typer.Option(help="Designs of one search.")] = None,
@@ -52,8 +50,8 @@ def _exact(
     data: Annotated[str | None, typer.Option(help="For those that look at images.")] = None,
     seed: Annotated[int | None, typer.Option(help="First seed of the searches.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for exact.json and exact.md.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Hold NSGA-II against exact optima at some budgets, from a cold start and a seeded one."""
     from hwnas.cli.progress import progress

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.flags import Json, Quiet
 from hwnas.cli.output import note, print_json, print_table
 
 __all__ = ["add_to"]
@@ -30,8 +31,8 @@ def _folds(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of images and objects.")] = 0,
     out: Annotated[Path | None, typer.Option(help="JSON file for the rows.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Leave the cells as branches, or fold them; print residuals and IoU of each."""
     from hwnas.cli.progress import progress

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.completion import complete_cost, complete_device, complete_space
+from hwnas.cli.flags import Json, Quiet
 from hwnas.cli.options import with_settings
 from hwnas.cli.output import note, print_json, print_table
 
@@ -59,8 +60,8 @@ def _proxies(
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for JSON, Markdown and PNG.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the study in --out.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare the order of cost models with measured quality, and with three baselines."""
     from hwnas.cli.progress import progress

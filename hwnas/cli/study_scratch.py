@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.completion import complete_space
+from hwnas.cli.flags import Json, Quiet
 from hwnas.cli.output import note, print_json, print_table
 
 __all__ = ["add_to"]
@@ -41,8 +42,8 @@ def _scratch(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of networks, tiles and weights.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the study in --out.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train networks from scratch on tiles, for `hwnas study proxies --subnets`."""
     from hwnas.cli.progress import progress

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.completion import complete_cost, complete_space
+from hwnas.cli.flags import CostSettings, Json, Quiet
 from hwnas.cli.options import with_settings
 from hwnas.cli.output import note, print_json, print_table
 
@@ -37,10 +38,7 @@ def _search(
     budgets: Annotated[int, typer.Option(help="BitOPs budgets.")] = 5,
     max_evaluations: Annotated[int, typer.Option(help="Designs of one search.")] = 360,
     population: Annotated[int, typer.Option(help="Designs a generation.")] = 40,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="cost.NAME.OPTION=VALUE or freeze.GENE=VALUE; repeatable."),
-    ] = None,
+    settings: CostSettings = None,
     supernet: Annotated[
         str | None, typer.Option(help="Name or file; that of the space by default.")
     ] = None,
@@ -49,8 +47,8 @@ def _search(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the searches.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for search.json and search.md.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Let each proxy, and each count of the network, be the only quality of a search."""
     from hwnas.cli.progress import progress

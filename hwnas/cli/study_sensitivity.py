@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.completion import complete_cost, complete_space
+from hwnas.cli.flags import CostSettings, Json, Quiet
 from hwnas.cli.options import with_settings
 from hwnas.cli.output import note, print_json, print_table
 
@@ -38,10 +39,7 @@ def _sensitivity(
     ] = True,
     top: Annotated[float, typer.Option(help="Share of the groups that are measured.")] = 0.2,
     plans: Annotated[int, typer.Option(help="Plans around the optimum that are measured.")] = 10,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="cost.NAME.OPTION=VALUE or freeze.GENE=VALUE; repeatable."),
-    ] = None,
+    settings: CostSettings = None,
     supernet: Annotated[
         str | None, typer.Option(help="Name or file; that of the space by default.")
     ] = None,
@@ -50,8 +48,8 @@ def _sensitivity(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of crops, prompts and plans.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the matrices.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write what each group costs at each option, scaled to losses that are measured."""
     from hwnas.cli.progress import progress

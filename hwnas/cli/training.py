@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.flags import Quiet, RecipeSettings
+
 __all__ = ["add_to"]
 
 TorchDevice = Annotated[str, typer.Option(help="cpu, or cuda: one GPU a process.")]
@@ -38,10 +40,7 @@ def _train(
     order: Annotated[
         str | None, typer.Option(help="arch_then_bits, bits_then_arch or joint.")
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="KEY=VALUE of the recipe, as adapter.rank=4; repeatable."),
-    ] = None,
+    settings: RecipeSettings = None,
     exclude: Annotated[
         list[str] | None, typer.Option(help="Image to leave out of training; repeatable.")
     ] = None,
@@ -52,7 +51,7 @@ def _train(
         bool, typer.Option("--shard", help="Share the optimizer's state between processes.")
     ] = False,
     tracker: Trackers = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train the supernet of a recipe; writes OUT/supernet.safetensors, resumes after any end."""
     from hwnas.cli.options import with_recipe_settings
@@ -93,7 +92,7 @@ def _pretrain(
         bool, typer.Option("--shard", help="Share the optimizer's state between processes.")
     ] = False,
     tracker: Trackers = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a small SAM on a folder of images and masks; resumes after any end."""
     from hwnas.cli.output import print_table
