@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["CostSettings", "Json", "Quiet", "RecipeSettings"]
+__all__ = ["CostSettings", "Json", "Quiet", "RecipeSettings", "Resume"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the study in --out.")]
 CostSettings = Annotated[
     list[str] | None,
     typer.Option("--set", help="cost.NAME.OPTION=VALUE or freeze.GENE=VALUE; repeatable."),

@@ -11,12 +11,14 @@ import typer
 from hwnas.cli import (
     study_exact,
     study_folds,
+    study_propagation,
     study_proxies,
     study_scratch,
     study_search,
     study_sensitivity,
 )
 from hwnas.cli.completion import complete_space
+from hwnas.cli.flags import Json, Quiet
 from hwnas.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def _root() -> None:
 
 study_exact.add_to(app)
 study_folds.add_to(app)
+study_propagation.add_to(app)
 study_proxies.add_to(app)
 study_scratch.add_to(app)
 study_search.add_to(app)
@@ -80,8 +83,8 @@ def _space(
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the study in --out.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure what each axis of a space saves and costs, and propose a smaller space."""
     from hwnas.cli.progress import progress
@@ -128,8 +131,8 @@ def _budgets(
         int | None, typer.Option(help="Objects prompted of an image; all by default.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the prompted objects.")] = 0,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Choose the best subnet for each of some BitOPs budgets, and score it on another split."""
     from dataclasses import asdict
@@ -156,7 +159,7 @@ def _compare(
     title: Annotated[str, typer.Option(help="Of the picture.")] = (
         "Subnets chosen on val, scored on test"
     ),
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: Json = False,
 ) -> None:
     """Put several supernets side by side at the same budgets."""
     from dataclasses import asdict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -14,9 +15,9 @@ from hwnas.records.files import explained, replace_text
 from hwnas.records.lines import AppendedLines
 from hwnas.records.lock import FolderLock
 
-__all__ = ["StudyLog", "differences"]
+__all__ = ["StudyLog", "differences", "refuse_existing"]
 
-_SETTINGS, _LINES = "settings.json", "measurements.jsonl"
+_SETTINGS, _LINES, _LOCK = "settings.json", "measurements.jsonl", "lock"
 Record = dict[str, Any]
 
 
@@ -33,16 +34,13 @@ class StudyLog(Closing):
     def __init__(self, path: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
         self.path = path
         known = path / _SETTINGS
-        if os.path.lexists(path) and not resume:
-            raise RunError(
-                f"{path} exists already; choose another folder with --out, or continue that study "
-                "with --resume"
-            )
+        if not resume:
+            refuse_existing(path)
         if path.exists() and not known.is_file():
             raise RunError(f"{path} is not the folder of a study (no {_SETTINGS}); choose another")
         with explained("create", path):
             path.mkdir(parents=True, exist_ok=True)
-        self._lock = FolderLock(path / "lock")
+        self._lock = FolderLock(path / _LOCK)
         try:
             if not known.is_file():
                 replace_text(known, json.dumps(settings, indent=2) + "\n")
@@ -79,6 +77,16 @@ class StudyLog(Closing):
         replace_text(self.path / name, text)
         return self.path / name
 
+    def discard(self) -> None:
+        """Remove a folder in which nothing was kept, so that the command can be said again."""
+        self.close()
+        if self._records:
+            return
+        with contextlib.suppress(OSError):
+            for name in (_SETTINGS, _LINES, _LOCK):
+                (self.path / name).unlink(missing_ok=True)
+            self.path.rmdir()
+
     def close(self) -> None:
         """Close the files and give the lock back; a second call does nothing."""
         self._lines.close()
@@ -93,6 +101,19 @@ class StudyLog(Closing):
                 f"{self.path} was begun with other settings; say the same, or choose another "
                 "folder with --out:\n  " + "\n  ".join(differ)
             )
+
+
+def refuse_existing(path: Path) -> None:
+    """Refuse a folder that is there already.
+
+    Raises:
+        RunError: it is.
+    """
+    if os.path.lexists(path):
+        raise RunError(
+            f"{path} exists already; choose another folder with --out, or continue that study "
+            "with --resume"
+        )
 
 
 def differences(began: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
