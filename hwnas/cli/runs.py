@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from hwnas.cli.flags import Quiet
+
 __all__ = ["add_to"]
 
 Run = Annotated[Path, typer.Argument(help="Folder of a run.")]
@@ -21,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
 def _resume(
     run: Run,
     json_: Annotated[bool, typer.Option("--json", help="Print the front as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Continue an interrupted search; it ends with the front of the undisturbed run."""
     from hwnas.cli.progress import progress
@@ -33,9 +35,30 @@ def _resume(
     print_front(outcome, as_json=json_)
 
 
-def _report(run: Run) -> None:
-    """Write report.html and front.png of a run again, finished or not."""
+def _report(
+    run: Annotated[Path, typer.Argument(help="Folder of a search or of a finished fine-tuning.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Images for the masks, in place of those of the run.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base of a fine-tuning, if not where it was.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Images to show masks of; 0 for no masks.", min=0)
+    ] = None,
+    objects: Annotated[int, typer.Option(help="Objects to prompt of an image.", min=1)] = 8,
+    prompt: Annotated[str, typer.Option(help="box or point.")] = "box",
+    heat: Annotated[str, typer.Option(help="Heat maps: hires-cam or grad-cam.")] = "hires-cam",
+    layer: Annotated[
+        str, typer.Option(help="Layer of the heat maps: embedding, or a block, as blocks.3.")
+    ] = "embedding",
+) -> None:
+    """Write report.html and the pictures of a run again, finished or not."""
+    from hwnas.workflows.mask_options import mask_options
     from hwnas.workflows.report import write_report
 
-    for path in write_report(run):
+    masks = mask_options(
+        images=images, objects=objects, prompt=prompt, heat=heat, layer=layer, data=data, base=base
+    )
+    for path in write_report(run, masks):
         typer.echo(str(path))

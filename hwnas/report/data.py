@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from hwnas.cost.matrices import CostMatrices
 from hwnas.records import Evaluation, Verification
 from hwnas.records.exact import ExactStart
+from hwnas.report.masks import MaskPictures
 
 __all__ = [
     "DeviceFigure",
@@ -125,6 +126,7 @@ class ReportData:
         verified: designs that were measured on the device after the search.
         exact: designs of the exact front that the search began with, and how far it ended from it.
         matrices: what each group costs at each option, of cost models that are such sums.
+        masks: what some designs of the front make of some images, or why that is not shown.
 
     Raises:
         ValueError: no objective, a name twice, an id of the front without an evaluation that has
@@ -159,6 +161,7 @@ class ReportData:
     verified: Verification | None = None
     exact: ExactStart | None = None
     matrices: tuple[CostMatrices, ...] = ()
+    masks: MaskPictures | None = None
 
     def __post_init__(self) -> None:
         names = [cost.name for cost in self.costs]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
 from hwnas.records.files import replace_text
 from hwnas.report import sections
 from hwnas.report.data import ReportData
+from hwnas.report.document import document, page_file, section
 from hwnas.report.exact import exact_front
 from hwnas.report.markup import Markup, element, json_script
+from hwnas.report.masks import masks
 from hwnas.report.matrices import matrices
 from hwnas.report.payload import MOST_DOTS, page_payload
 from hwnas.report.tables import front_table, glance_table
@@ -18,10 +19,6 @@ from hwnas.report.verified import verified
 __all__ = ["report_html", "write_html"]
 
 _SCRIPTS = ("page.js", "front.js", "design.js", "trace.js", "table.js")
-# A browser that obeys this loads nothing at all, whatever plotly.js or a plug-in's name asks for.
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-)
 
 
 def write_html(data: ReportData, path: Path) -> None:
@@ -35,20 +32,7 @@ def write_html(data: ReportData, path: Path) -> None:
 
 def report_html(data: ReportData) -> str:
     """The whole page as text."""
-    page = element("html", _head(data), element("body", *_body(data)), lang="en")
-    return f"<!doctype html>\n{page}\n"
-
-
-def _head(data: ReportData) -> Markup:
-    return element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", data.title),
-        element("style", Markup(_file("page.css"))),
-    )
+    return document(data.title, *_body(data))
 
 
 def _body(data: ReportData) -> tuple[Markup, ...]:
@@ -56,23 +40,20 @@ def _body(data: ReportData) -> tuple[Markup, ...]:
         "main",
         sections.head(data),
         element("noscript", element("p", "The charts need JavaScript; the tables do not.")),
-        _section("At a glance", glance_table(data)),
-        _section("Pareto front" if len(data.objectives) > 1 else "Search", *_front(data)),
-        *([_section("Predicted and measured", *verified(data.verified))] if data.verified else []),
-        *([_section("The exact front", *exact_front(data.exact))] if data.exact else []),
-        _section("Design", *_design(data)) if data.front or data.references else Markup(),
-        _section(f"Designs of the front ({len(data.front):,})", *_table(data)),
-        _section("Hypervolume", *_trace(data)) if data.hypervolume else Markup(),
-        *(_section(f"{found.name} by group", *matrices(found)) for found in data.matrices),
-        _section("What the numbers rest on", sections.basis(data)),
+        section("At a glance", glance_table(data)),
+        section("Pareto front" if len(data.objectives) > 1 else "Search", *_front(data)),
+        *([section("Predicted and measured", *verified(data.verified))] if data.verified else []),
+        *([section("The exact front", *exact_front(data.exact))] if data.exact else []),
+        section("Design", *_design(data)) if data.front or data.references else Markup(),
+        section("Masks", *masks(data.masks)) if data.masks else Markup(),
+        section(f"Designs of the front ({len(data.front):,})", *_table(data)),
+        section("Hypervolume", *_trace(data)) if data.hypervolume else Markup(),
+        *(section(f"{found.name} by group", *matrices(found)) for found in data.matrices),
+        section("What the numbers rest on", sections.basis(data)),
         element("section", sections.failures(data)) if data.failed else Markup(),
-        _section("Repeat this run", sections.repeat(data)),
+        section("Repeat this run", sections.repeat(data)),
     )
     return (main, json_script("report-data", page_payload(data)), *_scripts())
-
-
-def _section(title: str, *children: str) -> Markup:
-    return element("section", element("h2", title), *children)
 
 
 def _front(data: ReportData) -> tuple[Markup, ...]:
@@ -122,9 +103,5 @@ def _trace(data: ReportData) -> tuple[Markup, ...]:
 def _scripts() -> tuple[Markup, ...]:
     from plotly.offline import get_plotlyjs
 
-    texts = (get_plotlyjs(), *(_file(name) for name in _SCRIPTS))
+    texts = (get_plotlyjs(), *(page_file(name) for name in _SCRIPTS))
     return tuple(element("script", Markup(text)) for text in texts)
-
-
-def _file(name: str) -> str:
-    return resources.files("hwnas.report").joinpath("page", name).read_text(encoding="utf-8")

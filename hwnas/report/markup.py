@@ -7,7 +7,7 @@ import json
 
 __all__ = ["Markup", "breakable", "element", "join", "json_script"]
 
-_VOID = frozenset({"meta", "wbr"})
+_VOID = frozenset({"img", "meta", "wbr"})
 
 
 class Markup(str):

@@ -27,6 +27,7 @@ __all__ = [
     "Evaluator",
     "ImageScores",
     "PromptKind",
+    "embed_in_pixels",
     "evaluate_image",
     "evaluate_images",
     "predict_masks",
@@ -128,7 +129,7 @@ class Evaluator:
         key = (row, resolution)
         if key not in self._embedded:
             truths = self.truths[row]
-            self._embedded[key] = _embedded(
+            self._embedded[key] = embed_in_pixels(
                 self._sam, truths.prompts, truths.size, resolution, self._prompts, device
             )
         return self._embedded[key]
@@ -186,7 +187,7 @@ def predict_masks(
     Boxes or center-most points are in pixels of the original image.
     """
     resolution = embedding.shape[-1] * sam.geometry.patch
-    embedded = _embedded(sam, prompts, size, resolution, [prompt], embedding.device)
+    embedded = embed_in_pixels(sam, prompts, size, resolution, [prompt], embedding.device)
     return postprocess(PromptDecoder(sam)(embedding[0], embedded), size) > 0
 
 
@@ -210,7 +211,7 @@ def _own(sam: Any) -> Embed:
     return lambda images: encode(sam, images)
 
 
-def _embedded(
+def embed_in_pixels(
     sam: Any,
     prompts: Prompts,
     size: tuple[int, int],
@@ -218,7 +219,7 @@ def _embedded(
     kinds: Sequence[PromptKind],
     device: torch.device,
 ) -> EmbeddedPrompts:
-    """Prompts in pixels of an image of `size`, kind after kind."""
+    """Embed prompts in pixels of an image of `size`: all of a kind, kind after kind."""
     scale = resolution / max(size)
     boxes = torch.from_numpy(prompts.boxes).to(device) * scale
     points = (torch.from_numpy(prompts.points).to(device)[:, None] + 0.5) * scale - 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from hwnas.cost import CostContext, SupernetLike
@@ -12,7 +13,7 @@ from hwnas.errors import DataError
 from hwnas.registry.loading import import_attribute
 from hwnas.space import SearchSpace
 
-__all__ = ["make_context"]
+__all__ = ["make_context", "search_pairs"]
 
 
 def make_context(
@@ -62,7 +63,18 @@ def _images(folder: str | None) -> Any:
         from hwnas.data.embedded import embedded_image
 
         return [embedded_image()]
-    from hwnas.data.folder import find_pairs, read_pairs
+    from hwnas.data.folder import read_pairs
+
+    return read_pairs(search_pairs(folder))
+
+
+def search_pairs(folder: str | Path) -> list[Any]:
+    """The images of a data folder that a search may see, not read yet.
+
+    Raises:
+        DataError: the folder cannot be used, or all its images are of the test split.
+    """
+    from hwnas.data.folder import find_pairs
 
     pairs = find_pairs(folder)
     validation = [pair for pair in pairs if pair.split == "val"]
@@ -72,4 +84,4 @@ def _images(folder: str | None) -> Any:
             f"{folder}: all {len(pairs)} images are of the test split, which a search must not "
             "see; mark some as val in split.csv"
         )
-    return read_pairs(allowed)
+    return allowed

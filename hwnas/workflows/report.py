@@ -1,8 +1,9 @@
-"""From a run folder, finished or not, to report.html and front.png."""
+"""From a run folder, finished or not, to report.html and its pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from hwnas.config import SearchConfig
 from hwnas.device import DeviceProfile
-from hwnas.errors import RunError
+from hwnas.errors import ConfigError, RunError
 from hwnas.records import Evaluation, RunFolder, Verification
 from hwnas.records.exact import ExactStart, read_exact
 from hwnas.records.verified import read_verified
@@ -26,8 +27,12 @@ from hwnas.report import (
     write_html,
     write_png,
 )
+from hwnas.report.masks import write_masks_png
+from hwnas.report.selection import selected_designs
 from hwnas.search import Problem, hypervolume, non_dominated, with_fitted
+from hwnas.workflows.front_masks import front_masks
 from hwnas.workflows.judging import fit_reports
+from hwnas.workflows.mask_options import MaskOptions
 from hwnas.workflows.rescoring import read_rescored
 from hwnas.workflows.resolve import Resolved, resolve
 from hwnas.workflows.sensitivity.kept import read_matrices
@@ -43,23 +48,41 @@ _FIDELITY = {
 }
 
 
-def write_report(path: Path) -> tuple[Path, ...]:
-    """Write the report of a run folder again; returns the files written.
+def write_report(path: Path, masks: MaskOptions | None = None) -> tuple[Path, ...]:
+    """Write the report of a search or of a finished fine-tuning again; returns the files written.
 
     Raises:
         RunError: there is no run there, or nothing in it has succeeded yet.
+        HwnasError: what `masks` name for the pictures cannot be used.
     """
+    if (path / "finetuned.json").is_file():
+        from hwnas.workflows.finetune.report import write_finetuning_report
+
+        return write_finetuning_report(path, masks)
+    if masks is not None and masks.base is not None:
+        raise ConfigError(
+            f"--base {masks.base}: {path} is no finished fine-tuning; a search has its supernet "
+            "in its config"
+        )
     with RunFolder.open(path) as folder:
-        return write_run_report(folder, resolve(SearchConfig.model_validate(folder.config)))
+        return write_run_report(folder, resolve(SearchConfig.model_validate(folder.config)), masks)
 
 
-def write_run_report(folder: RunFolder, live: Resolved) -> tuple[Path, ...]:
-    """Write report.html and front.png of an open run folder."""
+def write_run_report(
+    folder: RunFolder, live: Resolved, masks: MaskOptions | None = None
+) -> tuple[Path, ...]:
+    """Write report.html and front.png of an open run folder; masks.png where masks are drawn."""
     data = report_data(folder, live)
-    html, png = folder.path / "report.html", folder.path / "front.png"
-    write_html(data, html)
+    shown = {design.arch_id: design for design in data.front_designs}
+    picked = {label: shown[arch_id] for label, arch_id in selected_designs(data).items()}
+    drawn = front_masks(live, picked, masks or MaskOptions())
+    html, png, pictures = (folder.path / n for n in ("report.html", "front.png", "masks.png"))
+    write_html(replace(data, masks=drawn), html)
     write_png(data, png)
-    return html, png
+    if drawn is None or not drawn.rows:
+        return html, png
+    write_masks_png(drawn, pictures)
+    return html, png, pictures
 
 
 def report_data(folder: RunFolder, live: Resolved) -> ReportData:

@@ -30,9 +30,7 @@ __all__ = ["write_finetuning_report"]
 _IMAGES = 3
 
 
-def write_finetuning_report(
-    folder: Path, options: MaskOptions | None = None
-) -> tuple[Path, ...]:
+def write_finetuning_report(folder: Path, options: MaskOptions | None = None) -> tuple[Path, ...]:
     """Write report.html, and masks.png where there are pictures; returns the files written.
 
     The pictures need the base and the data. Where these are gone from where they were, the section
@@ -64,6 +62,7 @@ def _report(run: KeptRun, masks: MaskPictures | None) -> FinetuningReport:
         facts=(
             f"data {facts['data']}: {facts['images']['train']:,} images of train, "
             f"{facts['images']['val']:,} of val",
+            *([f"kinds {', '.join(run.config.kinds)}"] if run.config.kinds else []),
             f"{facts['resolution']} px",
             f"{facts['steps']:,} steps in {seconds} s on {facts['device']}",
             f"seed {facts['seed']}",
@@ -117,8 +116,16 @@ def _charts(path: Path) -> dict[str, dict[str, Points]]:
             if title is not None and isinstance(value, int | float):
                 curve = charts.setdefault(title, {}).setdefault(key, [])
                 curve.append((float(entry["step"]), float(value)))
-    order = ("loss", "IoU")
-    return {title: dict(charts[title]) for title in order if title in charts}
+    return {title: _distinct(charts[title]) for title in ("loss", "IoU") if title in charts}
+
+
+def _distinct(found: Mapping[str, Points]) -> dict[str, Points]:
+    """Curves without those that repeat an earlier one, such as the parts of a sum of one part."""
+    kept: dict[str, Points] = {}
+    for name, points in found.items():
+        if points not in kept.values():
+            kept[name] = points
+    return kept
 
 
 def _title(key: str) -> str | None:
@@ -130,7 +137,12 @@ def _title(key: str) -> str | None:
 def _masks(run: KeptRun, options: MaskOptions) -> MaskPictures:
     given = options.data is not None or options.base is not None
     try:
-        pairs = find_pairs(_data(run, options), split="val")
+        kinds = run.config.kinds
+        pairs = [
+            pair
+            for pair in find_pairs(_data(run, options), split="val")
+            if kinds is None or pair.kind in kinds
+        ]
         images = some_images(pairs, options.images or _IMAGES)
         models = _models(run, options)
     except (CheckpointError, DataError) as error:
