@@ -132,8 +132,7 @@ def study_propagation(
         found = open_base(config, _no_genes)
         settings = _settings(config, found, images)
         teacher = teacher_of(config, found, world.device)
-        student = probing_student(found.sam, config)
-        student.to(world.device)
+        student = probing_student(found.sam, config).to(world.device)
         probe = PropagationProbe(student, config, found.resolution, teacher=teacher)
         usable = with_objects(images.images, str(data))
         try:
