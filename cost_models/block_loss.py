@@ -27,7 +27,7 @@ from hwnas.space import Arch, Archs
 __all__ = ["BlockLoss"]
 
 Float = NDArray[np.float64]
-_SHIPPED = "sam_vit_t_blocks.json"
+_SHIPPED = "sam_vit_t_blocks.json.gz"
 _SHIPPED_FOR = "sam-vit-t-blocks"
 _UNITS: dict[str, str] = {
     "sum": "NSR",

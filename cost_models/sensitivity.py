@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from cost_models.sensitivity_terms import ErrorTable, ErrorTerm, Scale
 from hwnas.cost import CostBatch, CostContext, Direction
+from hwnas.cost.remembering import Records
 from hwnas.data.scores import mean_with_error
 from hwnas.errors import CostError
 from hwnas.space import Arch, Archs
@@ -96,8 +97,17 @@ class Sensitivity:
         self._resolution = next((g.name for g in context.space.genes if g.role == "resolution"), "")
         self._tables: dict[int | None, ErrorTable] = {}
         self._scale: Scale | None = None
+        self._records: Records | None = None
+        self.input_files = () if tables is None else (tables,)
         if tables is not None:
             self._tables = self._read(Path(tables))
+
+    def remember_in(self, records: Records) -> None:
+        """Take the errors of images from `records`, and add those of each image as it is done.
+
+        What a supernet measures by itself is one record for each resolution.
+        """
+        self._records = records
 
     def terms(self) -> list[tuple[str, ...]]:
         """The genes of each term, the resolution among them; measured first if need be."""
@@ -253,10 +263,7 @@ class Sensitivity:
         supernet = self._context.require("supernet", by=self.name)
         data = self._context.require("data", by=self.name)
         if isinstance(supernet, ErrorTerms):
-            return supernet.error_terms(
-                data, kind=self._kind, resolution=resolution, images=self._images,
-                seed=self._context.seed,
-            )  # fmt: skip
+            return self._measured_itself(supernet, data, resolution)
         from cost_models.sensitivity_sam import SamErrors
         from hwnas.supernet.sam_supernet import SamSupernet
 
@@ -269,7 +276,21 @@ class Sensitivity:
             supernet, self._context.space.whole, kind=self._kind, probes=self._probes,
             seed=self._context.seed,
         )  # fmt: skip
-        return errors.terms(data, resolution=resolution, images=self._images)
+        return errors.terms(data, resolution=resolution, images=self._images, records=self._records)
+
+    def _measured_itself(
+        self, supernet: ErrorTerms, data: Any, resolution: int | None
+    ) -> Sequence[ErrorTerm]:
+        key = f"errors/{resolution}"
+        if self._records is not None and key in self._records:
+            return [_term(term) for term in self._records[key]["terms"]]
+        found = supernet.error_terms(
+            data, kind=self._kind, resolution=resolution, images=self._images,
+            seed=self._context.seed,
+        )  # fmt: skip
+        if self._records is not None:
+            self._records.add(key, {"terms": [_written(term) for term in found]})
+        return found
 
     def _covered(self, table: ErrorTable) -> None:
         """Refuse genes that change the network and no term."""

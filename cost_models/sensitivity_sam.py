@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from cost_models.sensitivity_taps import Tap, taps_of
 from cost_models.sensitivity_terms import ErrorTerm
+from hwnas.cost.remembering import Records
 from hwnas.errors import CostError
 from hwnas.quant.bits import FLOAT_BITS
 from hwnas.space import SearchSpace
@@ -68,13 +69,27 @@ class SamErrors:
                 f"sensitivity does not know the genes {', '.join(odd)}; use a space without them"
             )
 
-    def terms(self, data: Any, *, resolution: int, images: int) -> list[ErrorTerm]:
-        """The terms at one resolution, from `images` batches of one image each."""
+    def terms(
+        self, data: Any, *, resolution: int, images: int, records: Records | None = None
+    ) -> list[ErrorTerm]:
+        """The terms at one resolution, from `images` batches of one image each.
+
+        Images whose errors `records` hold are not run again; those of the others are added.
+        """
         plan = EncoderPlan.uniform(self._geometry, resolution=resolution)
         size = BatchSize(images, 1, self._seed)
         network = self._networks.probe(plan, weights="inherited", seed=0)  # type: ignore[arg-type]
         batches = self._networks.probe_batches(plan, data, size)  # type: ignore[arg-type]
-        found = [self._measured(network, batch, plan, row) for row, batch in enumerate(batches)]
+        found = []
+        for row, batch in enumerate(batches):
+            key = f"errors/{resolution}/{row}"
+            if records is None:
+                found.append(self._measured(network, batch, plan, row))
+                continue
+            if key not in records:
+                new = self._measured(network, batch, plan, row)
+                records.add(key, {name: errors.tolist() for name, errors in new.items()})
+            found.append({name: np.array(c, dtype=np.float64) for name, c in records[key].items()})
         return [
             ErrorTerm(name, genes, np.stack([one[name] for one in found]), falling)
             for name, (genes, falling) in self._genes().items()

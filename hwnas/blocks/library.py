@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from hwnas.errors import DataError
-from hwnas.records.files import explained, replace_text
+from hwnas.records.files import explained, read_packed_text, replace_text
 from hwnas.records.lines import read_lines
 
 __all__ = [
@@ -236,7 +236,7 @@ def _json(file: Path, path: Path) -> dict[str, Any]:
         )
     try:
         with explained("read", file):
-            content = json.loads(file.read_text(encoding="utf-8"))
+            content = json.loads(read_packed_text(file))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"{file}: damaged ({error}); build the library again") from error
     if not isinstance(content, dict):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.completion import complete_cost, complete_device, complete_space
-from hwnas.cli.flags import CostSettings, Json, Quiet
+from hwnas.cli.flags import CostSettings, Json, Quiet, Resume
 from hwnas.cli.options import with_limits, with_settings
 from hwnas.cli.output import note, print_json, print_table
 
@@ -50,6 +50,7 @@ def _exact(
     data: Annotated[str | None, typer.Option(help="For those that look at images.")] = None,
     seed: Annotated[int | None, typer.Option(help="First seed of the searches.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for exact.json and exact.md.")] = None,
+    resume: Resume = False,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -67,7 +68,9 @@ def _exact(
     chosen = with_limits({k: v for k, v in overrides.items() if v is not None}, limit, {})
     resolved = resolve_config(config, with_settings(chosen, settings or []))
     with progress(quiet=quiet or json_) as watch:
-        study = study_exact(resolved, budgets=budgets, seeds=seeds, out=out, watch=watch)
+        study = study_exact(
+            resolved, budgets=budgets, seeds=seeds, out=out, resume=resume, watch=watch
+        )
     if json_:
         print_json(study.to_json())
         return

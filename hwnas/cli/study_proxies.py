@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.completion import complete_cost, complete_device, complete_space
-from hwnas.cli.flags import Json, Quiet
+from hwnas.cli.flags import Json, Quiet, Resume
 from hwnas.cli.options import with_settings
 from hwnas.cli.output import note, print_json, print_table
 
@@ -59,7 +59,7 @@ def _proxies(
     data: Annotated[Path | None, typer.Option(help="Images for proxies that look at them.")] = None,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for JSON, Markdown and PNG.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the study in --out.")] = False,
+    resume: Resume = False,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.completion import complete_space
-from hwnas.cli.flags import Json, Quiet
+from hwnas.cli.flags import Json, Quiet, Resume
 from hwnas.cli.output import note, print_json, print_table
 
 __all__ = ["add_to"]
@@ -41,7 +41,7 @@ def _scratch(
         int | None, typer.Option(help="Draw train and val, where the folder names no splits.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of networks, tiles and weights.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the study in --out.")] = False,
+    resume: Resume = False,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.completion import complete_cost, complete_space
-from hwnas.cli.flags import CostSettings, Json, Quiet
+from hwnas.cli.flags import CostSettings, Json, Quiet, Resume
 from hwnas.cli.options import with_settings
 from hwnas.cli.output import note, print_json, print_table
 
@@ -47,12 +47,13 @@ def _search(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the searches.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for search.json and search.md.")] = None,
+    resume: Resume = False,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Let each proxy, and each count of the network, be the only quality of a search."""
     from hwnas.cli.progress import progress
-    from hwnas.workflows.proxy_search import ProxySearchOptions, search_by_proxies
+    from hwnas.workflows.study_search import ProxySearchOptions, search_by_proxies
 
     given = with_settings({}, settings or ())
     options = ProxySearchOptions(
@@ -62,8 +63,9 @@ def _search(
     )  # fmt: skip
     with progress(quiet=quiet or json_) as watch:
         found = search_by_proxies(
-            space, supernet=supernet, data=data, options=options, out=out, watch=watch
-        )
+            space, supernet=supernet, data=data, options=options, out=out, resume=resume,
+            watch=watch,
+        )  # fmt: skip
     if json_:
         print_json(found.to_json())
         return

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hwnas.cli.completion import complete_cost, complete_space
-from hwnas.cli.flags import CostSettings, Json, Quiet
+from hwnas.cli.flags import CostSettings, Json, Quiet, Resume
 from hwnas.cli.options import with_settings
 from hwnas.cli.output import note, print_json, print_table
 
@@ -48,6 +48,7 @@ def _sensitivity(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of crops, prompts and plans.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for the matrices.")] = None,
+    resume: Resume = False,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -63,8 +64,9 @@ def _sensitivity(
     )  # fmt: skip
     with progress(quiet=quiet or json_) as watch:
         study = study_sensitivity(
-            space, supernet=supernet, data=data, options=options, out=out, watch=watch
-        )
+            space, supernet=supernet, data=data, options=options, out=out, resume=resume,
+            watch=watch,
+        )  # fmt: skip
     if json_:
         print_json(to_json(study))
         return

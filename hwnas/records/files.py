@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from hwnas.errors import RunError
 
-__all__ = ["append_text", "explained", "replace_bytes", "replace_text"]
+__all__ = ["append_text", "explained", "read_packed_text", "replace_bytes", "replace_text"]
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space, or choose another folder with --out",
@@ -36,6 +38,20 @@ def explained(doing: str, path: Path) -> Iterator[None]:
         advice = _ADVICE.get(error.errno or 0, "check the folder, or choose another with --out")
         reason = error.strerror or str(error)
         raise RunError(f"cannot {doing} {path}: {reason}; {advice}") from error
+
+
+def read_packed_text(path: Path) -> str:
+    """Read a text file, packed by gzip where its name ends in `.gz`.
+
+    Raises:
+        OSError: it cannot be read, or its packing is damaged.
+        UnicodeDecodeError: it is no text.
+    """
+    content = path.read_bytes()
+    try:
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    except (EOFError, zlib.error) as error:
+        raise OSError(f"its packing is damaged: {error}") from error
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 from hwnas.errors import DataError, problem_lines
 from hwnas.records.evaluation import Scalar
+from hwnas.records.files import read_packed_text
 
 __all__ = ["EvaluatedSubnet", "read_subnets", "subnets_file"]
 
@@ -69,10 +68,8 @@ def read_subnets(path: str | Path) -> tuple[EvaluatedSubnet, ...]:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-        lines = content.decode().splitlines()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        lines = read_packed_text(path).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: cannot be read as evaluated subnets ({error}); expected a JSONL file that "
             "`hwnas evaluate --archs` wrote"

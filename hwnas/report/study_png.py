@@ -50,24 +50,31 @@ def write_axes_png(
     axis.set_xticks(ticks, [f"{t:g} %" for t in ticks])
     axis.set_xlabel("BitOPs of the encoder, share of the largest network (log)")
     axis.set_ylabel("IoU (bars: standard error of the loss over images)")
-    _finish(figure, axis, title, path)
+    _plain(axis)
+    _finish(figure, title, path)
 
 
-def write_budgets_png(curves: Mapping[str, Sequence[Point]], path: Path, *, title: str) -> None:
-    """Draw IoU against BitOPs on a logarithmic axis, one line a supernet.
+def write_budgets_png(
+    panels: Mapping[str, Mapping[str, Sequence[Point]]], path: Path, *, title: str
+) -> None:
+    """Draw IoU against BitOPs on a logarithmic axis, a panel for each prompt, a line a supernet.
 
     Raises:
         RunError: the file cannot be written.
     """
-    figure = new_figure(8.2, 5.4)
-    axis = figure.subplots()
-    for i, (name, curve) in enumerate(curves.items()):
-        points = sorted(curve)
-        _draw_line(axis, i, name, [p[0] for p in points], [(p[1], p[2]) for p in points])
-    axis.set_xscale("log")
-    axis.set_xlabel("GBitOPs of the encoder (log)")
-    axis.set_ylabel("IoU, % (bars: standard deviation over runs)")
-    _finish(figure, axis, title, path)
+    figure = new_figure(3.6 + 4.6 * len(panels), 5.4)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (prompt, curves) in zip(axes, panels.items(), strict=True):
+        for i, (name, curve) in enumerate(curves.items()):
+            points = sorted(curve)
+            label = name if axis is axes[0] else "_"  # one line of the legend for all panels
+            _draw_line(axis, i, label, [p[0] for p in points], [(p[1], p[2]) for p in points])
+        axis.set_xscale("log")
+        axis.set_xlabel("GBitOPs of the encoder (log)")
+        axis.set_title(prompt, fontsize=9)
+        _plain(axis)
+    axes[0].set_ylabel("IoU, % (bars: standard deviation over runs)")
+    _finish(figure, title, path)
 
 
 def write_matrix_png(
@@ -120,10 +127,13 @@ def _draw_line(
     )  # fmt: skip
 
 
-def _finish(figure: Figure, axis: Any, title: str, path: Path) -> None:
+def _plain(axis: Any) -> None:
     axis.grid(visible=True, color="#eeeeee")
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _finish(figure: Figure, title: str, path: Path) -> None:
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     save_png(figure, path)

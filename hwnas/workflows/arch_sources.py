@@ -12,6 +12,7 @@ import numpy as np
 
 from hwnas.errors import ArchError, SpaceError, problem_lines
 from hwnas.records import RunFolder
+from hwnas.records.files import read_packed_text
 from hwnas.space import Arch, Archs, SearchSpace
 
 __all__ = ["archs_from"]
@@ -27,8 +28,9 @@ def archs_from(
     """The designs that `source` names, each once.
 
     `largest`, `smallest`, `random:N` (drawn with `seed`; their costs cover the range of the
-    space), a run folder (its front), a `front.csv`, or a JSON lines file whose lines have `genes`.
-    `resolution` replaces the resolution of every design.
+    space), a run folder (its front), a `front.csv`, or a JSON lines file whose lines have `genes`,
+    packed by gzip where its name ends in `.gz`. `resolution` replaces the resolution of every
+    design.
 
     Raises:
         ArchError: it names nothing, or designs are not of the space; all are listed.
@@ -63,7 +65,7 @@ def _genes(space: SearchSpace, source: str) -> Iterator[Genes]:
                 yield design["genes"]
         return
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_packed_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ArchError(
             f"--archs {source}: cannot be read ({error}); expected largest, smallest, random:N, a "

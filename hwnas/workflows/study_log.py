@@ -79,13 +79,12 @@ class StudyLog(Closing):
 
     def discard(self) -> None:
         """Remove a folder in which nothing was kept, so that the command can be said again."""
+        if not self._records:
+            with contextlib.suppress(OSError):
+                for name in (_SETTINGS, _LINES, _LOCK):
+                    (self.path / name).unlink(missing_ok=True)
+                self.path.rmdir()
         self.close()
-        if self._records:
-            return
-        with contextlib.suppress(OSError):
-            for name in (_SETTINGS, _LINES, _LOCK):
-                (self.path / name).unlink(missing_ok=True)
-            self.path.rmdir()
 
     def close(self) -> None:
         """Close the files and give the lock back; a second call does nothing."""

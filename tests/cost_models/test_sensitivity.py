@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,25 @@ def test_exact_search_over_sensitivities_equals_exhaustive() -> None:
     found, truth = run_exact(asked, points=None).front, run_exhaustive(asked).front
     np.testing.assert_allclose(found.values, truth.values)
     assert len(found) > 5
+
+
+def test_what_a_supernet_measured_itself_is_taken_up_and_files_are_named(tmp_path: Path) -> None:
+    space, net = bits_space(), Measuring()
+
+    class Kept(dict[str, Any]):
+        add = dict.__setitem__
+
+    archs, records = space.sample(np.random.default_rng(3), 8), Kept()
+    first = model(space, net)
+    first.remember_in(records)
+    values = first.evaluate(archs)
+    assert sorted(records) == ["errors/128", "errors/64"]
+    assert sorted(net.calls) == [64, 128]
+    again = model(space, net)
+    again.remember_in({k: json.loads(json.dumps(v)) for k, v in records.items()})  # type: ignore[arg-type]
+    np.testing.assert_array_equal(again.evaluate(archs), values)
+    assert len(net.calls) == 2
+    first.save(tmp_path / "tables.json")
+    assert first.input_files == ()
+    read = model(space, net, tables=str(tmp_path / "tables.json"))
+    assert read.input_files == (str(tmp_path / "tables.json"),)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,13 @@ from search_spaces.sam import sam_space
 from tests.supernet.elastic_models import TINY, calibrated
 
 RESOLUTION = 64
+
+
+class Kept(dict[str, Any]):
+    """Records as a file would give them back."""
+
+    def add(self, key: str, record: Mapping[str, Any]) -> None:
+        self[key] = json.loads(json.dumps(record, allow_nan=False))
 
 
 def tiny_space() -> SearchSpace:
@@ -190,3 +199,36 @@ def test_another_supernet_is_told_what_it_lacks(context: CostContext) -> None:
     stranger = CostContext(context.space, supernet=nn.Module, data=pictures)  # type: ignore[arg-type]
     with pytest.raises(CostError, match="Module has no method error_terms"):
         Sensitivity(stranger, images=1).evaluate([context.space.largest()])
+
+
+@pytest.mark.parametrize("kind", ["gradient", "hessian"])
+def test_images_that_were_measured_before_are_not_measured_again(
+    kind: Any, supernet: SamSupernet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = tiny_space().freeze({
+        "resolution": RESOLUTION, "keep.*": 2, "blocks.*.*.a_bits": 8, "blocks.*.attn_bits": 8,
+    })  # fmt: skip
+    context = CostContext(space, supernet=lambda: supernet, data=pictures)
+
+    def made(records: Kept | None = None) -> Sensitivity:
+        model = Sensitivity(context, kind=kind, images=2, probes=2)
+        if records is not None:
+            model.remember_in(records)
+        return model
+
+    whole, records, rows, measure = made().matrices(), Kept(), [], SamErrors._measured
+
+    def counted(self: SamErrors, network: Any, batch: Any, plan: Any, row: int) -> Any:
+        rows.append(row)
+        if rows == [0, 1]:
+            raise KeyboardInterrupt
+        return measure(self, network, batch, plan, row)
+
+    monkeypatch.setattr(SamErrors, "_measured", counted)
+    with pytest.raises(KeyboardInterrupt):
+        made(records).matrices()
+    assert list(records) == [f"errors/{RESOLUTION}/0"]
+    assert made(records).matrices() == whole
+    assert rows == [0, 1, 1]
+    assert made(records).matrices() == whole
+    assert rows == [0, 1, 1]

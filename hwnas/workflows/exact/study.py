@@ -8,20 +8,22 @@ second one, both ends included, which is judged between: by what it was not give
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hwnas.config import SearchConfig
-from hwnas.errors import ConfigError, InfeasibleError
-from hwnas.search import ExactResult, ExactSearch, ParetoFront, run_nsga2
-from hwnas.space import Archs
-from hwnas.workflows.exact.start import exact_search
+from hwnas.cost.remembering import Records
+from hwnas.errors import ConfigError
+from hwnas.records import hash_inputs
+from hwnas.registry.loading import split_file_spec
+from hwnas.search import ParetoFront
+from hwnas.workflows.cost_fingerprint import fingerprint_of, named_settings, space_settings
+from hwnas.workflows.exact.steps import search_once, solve_once
 from hwnas.workflows.exact.truth import ExactBudget, Truth
-from hwnas.workflows.preflight import check_weights_and_data
 from hwnas.workflows.resolve import Resolved, evaluations_of, resolve
+from hwnas.workflows.study_memory import keep_inside, open_records, refuse_folder
 from hwnas.workflows.watch import Silent, Watch
 
 __all__ = ["BETWEEN", "COLD", "SEEDED", "ExactStudy", "study_exact"]
@@ -68,7 +70,7 @@ class ExactStudy:
 
 def study_exact(
     config: SearchConfig, *, budgets: int = 5, seeds: int = 3, out: str | Path | None = None,
-    watch: Watch | None = None,
+    resume: bool = False, watch: Watch | None = None,
 ) -> ExactStudy:  # fmt: skip
     """Solve at some budgets, search from both starts, and compare.
 
@@ -77,68 +79,79 @@ def study_exact(
             first of `seeds`.
         budgets: How many are judged.
         seeds: Searches of each kind.
-        out: Folder for `exact.json` and `exact.md`; nothing is written without.
+        out: Folder for `exact.json` and `exact.md`, and for `measurements.jsonl`: exact designs
+            and the front of each search, as soon as it ends; nothing is written without.
+        resume: Go on in `out`; more seeds may be added.
         watch: Told where the study stands.
 
     Raises:
         ConfigError: options make no sense, or the problem has no exact front of two objectives.
         InfeasibleError: no design keeps the limits.
-        RunError: the folder cannot be written.
+        RunError: the folder exists, was begun with other options, weights or images, or cannot be
+            written.
+        Interrupted: Ctrl-C; what was found is saved.
     """
     watch = watch or Silent()
     if min(budgets, seeds) < 1:
         raise ConfigError(f"budgets={budgets}, seeds={seeds}; expected 1 or more of each")
+    refuse_folder(out, resume=resume)
     live = resolve(config)
-    check_weights_and_data(live)
-    watch.begin("solving for exact designs", None)
-    search = exact_search(live.problem)
-    began = time.perf_counter()
-    given, judged, limits = _solved(search, budgets)
-    truth = Truth.of(live.problem, given.front, judged)
+    with open_records(out, lambda: _settings(live, budgets), resume=resume) as records:
+        keep_inside({column.name: column.model for column in live.problem.columns}, records)
+        study = _studied(live, budgets, range(config.seed, config.seed + seeds), records, watch)
+        if out is not None:
+            from hwnas.workflows.exact.study_tables import write_exact_study
+
+            write_exact_study(study, Path(out))
+    return study
+
+
+def _settings(live: Resolved, budgets: int) -> dict[str, Any]:
+    """What decides the designs that are kept; more seeds change none of them."""
+    problem, config = live.problem, live.config
+    specs = (*config.objectives, *config.costs)
+    files = {spec: Path(file[0]) for spec in specs if (file := split_file_spec(spec)) is not None}
+    found = {
+        "study": "exact", **space_settings(live.space), "budgets": budgets,
+        "evaluations": evaluations_of(live), "population": config.population, "seed": config.seed,
+        "objectives": [objective.name for objective in problem.objectives],
+        "limits": [str(limit) for limit in problem.limits], "limit_on": config.limit_on,
+        "options": config.options, "plugins_sha256": list(hash_inputs(files.values()).values()),
+    }  # fmt: skip
+    for column in problem.columns:
+        own = fingerprint_of(column.model, column.name, {}, live.context)
+        found |= named_settings(f"cost.{column.name}", own)
+    return found
+
+
+def _studied(
+    live: Resolved, budgets: int, seeds: Sequence[int], records: Records, watch: Watch
+) -> ExactStudy:
+    solved = solve_once(live, budgets, records, watch)
+    given = solved.given
+    truth = Truth.of(live.problem, given.front, solved.judged)
     starts = {COLD: given.archs[:0], BETWEEN: given.archs, SEEDED: truth.front.archs}
     found: dict[str, list[ParetoFront | None]] = {start: [] for start in starts}
-    seconds = {"exact": time.perf_counter() - began}
-    watch.begin("searching", len(starts) * seeds)
-    for seed in range(config.seed, config.seed + seeds):
+    seconds = {"exact": solved.seconds}
+    watch.begin("searching", len(starts) * len(seeds))
+    for seed in seeds:
         for start, archs in starts.items():
-            began = time.perf_counter()
-            found[start].append(_searched(live, archs, seed))
-            seconds[start] = time.perf_counter() - began
+            front, seconds[start] = search_once(live, start, archs, seed, records)
+            found[start].append(front)
             watch.advance(sum(map(len, found.values())))
-    study = ExactStudy(
+    first, second = live.problem.objectives
+    return ExactStudy(
         space=live.space.name,
-        objective=(live.problem.objectives[0].name, live.problem.objectives[0].unit),
-        budget=(live.problem.objectives[1].name, live.problem.objectives[1].unit),
+        objective=(first.name, first.unit),
+        budget=(second.name, second.unit),
         settings={
             "evaluations": evaluations_of(live), "population": live.config.population,
-            "seeds": list(range(config.seed, config.seed + seeds)),
+            "seeds": list(seeds),
             "given": {start: len(archs) for start, archs in starts.items()},
             "limits": [str(limit) for limit in live.problem.limits],
         },
-        rows=truth.rows(limits, found),
+        rows=truth.rows(solved.limits, found),
         hypervolume={start: truth.volumes(fronts) for start, fronts in found.items()},
         seconds=seconds,
         combinations=given.combinations,
     )  # fmt: skip
-    if out is not None:
-        from hwnas.workflows.exact.study_tables import write_exact_study
-
-        write_exact_study(study, Path(out))
-    return study
-
-
-def _solved(search: ExactSearch, budgets: int) -> tuple[ExactResult, ExactResult, list[float]]:
-    """Designs to give, designs to judge by, and the budgets of the latter."""
-    limits = search.spread([i / (2 * budgets) for i in range(2 * budgets + 1)])
-    return search.within(limits[::2]), search.within(limits[1::2]), limits[1::2]
-
-
-def _searched(live: Resolved, start: Archs, seed: int) -> ParetoFront | None:
-    """The front of one search; None where it found no design that keeps the limits."""
-    try:
-        return run_nsga2(
-            live.problem, population=live.config.population,
-            max_evaluations=evaluations_of(live), seed=seed, start=start,
-        ).front  # fmt: skip
-    except InfeasibleError:
-        return None

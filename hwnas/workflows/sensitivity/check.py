@@ -18,22 +18,16 @@ from numpy.typing import NDArray
 from hwnas.calibration import kendall_tau, spearman_rho
 from hwnas.calibration.bootstrap import draw_rows, percentile_interval, spearman_of_draws
 from hwnas.cost import CostContext, CostModel
-from hwnas.cost.matrices import Matrices, own_genes
 from hwnas.cost.proxies import Counts
-from hwnas.errors import CostError
-from hwnas.search import Objective, Problem
-from hwnas.search.operators import Seen, mutate
-from hwnas.space import Arch, Archs, SearchSpace
-from hwnas.space.coupling import Coupling
-from hwnas.workflows.exact.start import exact_search
+from hwnas.cost.remembering import Records
+from hwnas.space import Archs
+from hwnas.workflows.sensitivity.networks import lowered_groups, middle_optimum, plans_around
 from hwnas.workflows.watch import Watch
 
 __all__ = ["GroupLoss", "PlanRank", "SensitivityCheck", "check_sensitivity"]
 
 Float = NDArray[np.float64]
-_TRIES = 50
 _DRAWS = 1000
-_MOST_CHANGES = 5  # powers of two: 1 to 16 variables of the optimum
 
 
 @dataclass(frozen=True)
@@ -113,7 +107,7 @@ class SensitivityCheck:
 
 def check_sensitivity(
     context: CostContext, model: CostModel, truth: CostModel, bitops: CostModel, *,
-    top: float, plans: int, watch: Watch,
+    top: float, plans: int, records: Records, watch: Watch,
 ) -> SensitivityCheck:  # fmt: skip
     """Measure the groups and the plans.
 
@@ -124,18 +118,16 @@ def check_sensitivity(
         bitops: Bounds the plans.
         top: Share of the groups that are measured.
         plans: How many, the optimum included.
+        records: Keep the optimum.
         watch: Told where it stands.
 
     Raises:
         CostError: the model has no matrices, no group can be lowered, or a cost is no sum.
     """
     space = context.space
-    lowered = _lowered(space, model, top)
-    watch.begin("solving for the optimum", None)
-    problem = Problem(space, (Objective.of(model), Objective.of(bitops)))
-    search = exact_search(problem)
-    (budget,) = search.spread([0.5])
-    around = _around(space, search.within([budget]).archs[:1], plans, context.seed)
+    lowered = lowered_groups(space, model, top)
+    optimum, budget = middle_optimum(space, model, bitops, records, watch)
+    around = plans_around(space, optimum, plans, context.seed)
     everything = Archs.of(space, [space.largest(), *lowered.values(), *around])
     signed = 1.0 if truth.direction == "min" else -1.0
     measured = signed * _one_by_one(truth, everything, watch)
@@ -165,44 +157,6 @@ def _one_by_one(truth: CostModel, archs: Archs, watch: Watch) -> Float:
         found.append(float(truth.evaluate(archs[row : row + 1])[0]))
         watch.advance(row + 1)
     return np.array(found)
-
-
-def _lowered(space: SearchSpace, model: CostModel, top: float) -> dict[str, Arch]:
-    """The largest network with one group at its lowest options, most error first."""
-    if not isinstance(model, Matrices):
-        raise CostError(f"{model.name} has no matrices: name a cost model such as sensitivity")
-    coupling = Coupling(space)
-    start = space.encode([space.largest()])
-    found = {}
-    for group in model.matrices():
-        x = start.copy()
-        for gene in own_genes(group):
-            every = coupling.variables_of([gene])
-            x[0, sorted((every - coupling.deciders) or every)] = 0
-        arch = space.decode(space.repair(x))[0]
-        if arch.id != space.largest().id:
-            found[str(group["name"])] = arch
-    if not found:
-        raise CostError(f"{space.name}: no group of {model.name} has a lower option; free some")
-    errors = model.evaluate(list(found.values()))
-    most = [list(found)[i] for i in np.argsort(-errors, kind="stable")]
-    return {name: found[name] for name in most[: max(2, round(top * len(most)))]}
-
-
-def _around(space: SearchSpace, optimum: Archs, plans: int, seed: int) -> Archs:
-    """The optimum and different plans with 1, 2, 4, 8 or 16 of its variables changed."""
-    rng, seen = np.random.default_rng(seed), Seen()
-    seen.new(optimum, 1)
-    x, found = space.encode(optimum), list(optimum)
-    for turn in range(_TRIES * plans):
-        if len(found) >= plans:
-            break
-        rate = 2.0 ** (turn % _MOST_CHANGES)
-        moved = mutate(x, space.variable_sizes, space.variable_ordered, rng, rate=rate)
-        arch = space.decode(space.repair(moved))
-        if len(seen.new(arch, 1)):
-            found.append(arch[0])
-    return Archs.of(space, found)
 
 
 def _scale(groups: Sequence[GroupLoss]) -> float | None:

@@ -9,10 +9,13 @@ from typing import Any
 
 from hwnas.cost import CostContext, CostModel, build
 from hwnas.cost.matrices import ErrorMatrix, Matrices, Rescalable, error_matrices
+from hwnas.cost.remembering import Records
 from hwnas.errors import ConfigError, CostError
 from hwnas.space import SearchSpace, load_space
 from hwnas.workflows.context import make_context
+from hwnas.workflows.cost_fingerprint import fingerprint_of, named_settings, space_settings
 from hwnas.workflows.sensitivity.check import SensitivityCheck, check_sensitivity
+from hwnas.workflows.study_memory import KeptCost, keep_inside, open_records, refuse_folder
 from hwnas.workflows.watch import Silent, Watch
 
 __all__ = ["SensitivityOptions", "SensitivityStudy", "study_sensitivity"]
@@ -79,6 +82,7 @@ def study_sensitivity(
     data: str | Path | None = None,
     options: SensitivityOptions | None = None,
     out: str | Path | None = None,
+    resume: bool = False,
     watch: Watch | None = None,
 ) -> SensitivityStudy:
     """Make the matrices of a space, measure the top groups and some plans, and write both.
@@ -89,15 +93,22 @@ def study_sensitivity(
         data: Folder of images and masks; by default the embedded picture.
         options: Everything else.
         out: Folder for `tables.json`, which `--set cost.sensitivity.tables=FILE` reads, with the
-            scale if one was found; `matrices.csv`, `sensitivity.md` and `sensitivity.json`.
+            scale if one was found; `matrices.csv`, `sensitivity.md` and `sensitivity.json`; and
+            `measurements.jsonl`, one line for each loss and each image of the errors, as soon as it
+            is measured.
+        resume: Go on in `out`; more groups and plans may be added.
         watch: Told where the study stands.
 
     Raises:
+        ConfigError: `resume` has no folder.
         CostError: a cost model does not fit.
-        RunError: the folder cannot be written.
+        RunError: the folder exists, was begun with other options, weights or images, or cannot be
+            written.
+        Interrupted: Ctrl-C; what was measured is saved.
         HwnasError: space, supernet or data cannot be loaded.
     """
     options, watch = options or SensitivityOptions(), watch or Silent()
+    refuse_folder(out, resume=resume)
     live, notes = _held(load_space(space, freeze=dict(options.freeze or {})))
     context = make_context(
         live, supernet=None if supernet is None else str(supernet),
@@ -106,38 +117,65 @@ def study_sensitivity(
     model = _built(options.cost, context, options)
     if not isinstance(model, Matrices):
         raise CostError(f"{model.name} has no matrices; name a cost model such as sensitivity")
-    watch.begin(f"measuring {model.name}", None)
-    model.matrices()
-    check = None
-    if options.against is not None:
-        check = _checked(context, model, options.against, options, watch)
-        if check.scale is not None and isinstance(model, Rescalable):
-            model = model.rescaled(check.scale, unit=check.unit, against=check.against)
-    study = SensitivityStudy(
-        live.name, model.name, model.unit, str(getattr(model, "note", "")),
-        tuple(model.matrices()), check, notes,
-    )  # fmt: skip
-    if out is not None:
-        from hwnas.workflows.sensitivity.files import write_sensitivities
+    truth = None if options.against is None else _built(options.against, context, options)
+    with open_records(
+        out, lambda: _settings(context, options, model, truth), resume=resume
+    ) as records:
+        keep_inside({"cost": model} | ({} if truth is None else {"against": truth}), records)
+        check, model = _measured(context, model, truth, options, records, watch)
+        study = _study_of(live.name, model, check, notes)
+        if out is not None:
+            from hwnas.workflows.sensitivity.files import write_sensitivities
 
-        write_sensitivities(study, model, Path(out))
+            write_sensitivities(study, model, Path(out))
     return study
 
 
-def _checked(
-    context: CostContext, model: CostModel, against: object, options: SensitivityOptions,
-    watch: Watch,
-) -> SensitivityCheck:  # fmt: skip
-    truth = _built(against, context, options)
-    return check_sensitivity(
-        context, model, truth, build("bitops", context), top=options.top, plans=options.plans,
-        watch=watch,
+def _measured(
+    context: CostContext, model: CostModel, truth: CostModel | None, options: SensitivityOptions,
+    records: Records, watch: Watch,
+) -> tuple[SensitivityCheck | None, CostModel]:  # fmt: skip
+    """The check, if there is a truth, and the model scaled by what it found."""
+    watch.begin(f"measuring {model.name}", None)
+    if isinstance(model, Matrices):
+        model.matrices()
+    if truth is None:
+        return None, model
+    check = check_sensitivity(
+        context, model, KeptCost(truth, context.space, records, "loss"), build("bitops", context),
+        top=options.top, plans=options.plans, records=records, watch=watch,
     )  # fmt: skip
+    if check.scale is not None and isinstance(model, Rescalable):
+        model = model.rescaled(check.scale, unit=check.unit, against=check.against)
+    return check, model
+
+
+def _study_of(
+    space: str, model: Any, check: SensitivityCheck | None, notes: tuple[str, ...]
+) -> SensitivityStudy:
+    note = str(getattr(model, "note", ""))
+    groups = tuple(model.matrices())
+    return SensitivityStudy(space, model.name, model.unit, note, groups, check, notes)
+
+
+def _settings(
+    context: CostContext, options: SensitivityOptions, model: CostModel, truth: CostModel | None
+) -> dict[str, Any]:
+    """What decides the values that are kept; `top` and `plans` say of which networks."""
+    found = {"study": "sensitivity", **space_settings(context.space), "seed": options.seed}
+    for name, spec, built in (("cost", options.cost, model), ("against", options.against, truth)):
+        if built is not None:
+            own = fingerprint_of(built, spec, _own(spec, options), context)
+            found |= named_settings(name, own)
+    return found
+
+
+def _own(spec: object, options: SensitivityOptions) -> Mapping[str, Any]:
+    return (options.options or {}).get(spec, {}) if isinstance(spec, str) else {}
 
 
 def _built(spec: object, context: CostContext, options: SensitivityOptions) -> CostModel:
-    own = (options.options or {}).get(spec, {}) if isinstance(spec, str) else {}
-    return build(spec, context, **own)
+    return build(spec, context, **_own(spec, options))
 
 
 def _held(space: SearchSpace) -> tuple[SearchSpace, tuple[str, ...]]:

@@ -58,12 +58,11 @@ def compare_budgets(
     replace_text(folder / "compare.md", _markdown(rows))
     listed = [{k: getattr(row, k) for k in row.__slots__} for row in rows]
     replace_text(folder / "compare.json", json.dumps(listed, indent=1) + "\n")
-    curves: dict[str, list[tuple[float, float, float | None]]] = {}
-    several = len({row.prompt for row in rows}) > 1
+    panels: dict[str, dict[str, list[tuple[float, float, float | None]]]] = {}
     for row in rows:
-        label = f"{row.name}, {row.prompt}" if several else row.name
-        curves.setdefault(label, []).append((row.bitops, 100 * row.iou, _points(row.iou_deviation)))
-    write_budgets_png(curves, folder / "compare.png", title=title)
+        point = (row.bitops, 100 * row.iou, _points(row.iou_deviation))
+        panels.setdefault(row.prompt, {}).setdefault(row.name, []).append(point)
+    write_budgets_png(panels, folder / "compare.png", title=title)
     return rows
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,7 +13,7 @@ from hwnas.cost import CostContext, CostModel, build, declared_needs, missing_ne
 from hwnas.cost.proxies import DEPTH, LOG_MACS, LOG_PARAMS
 from hwnas.errors import ConfigError, DataError
 from hwnas.records import EvaluatedSubnet, read_subnets
-from hwnas.registry.loading import split_file_spec
+from hwnas.workflows.cost_fingerprint import fingerprint_of, weights_of
 from hwnas.workflows.study_proxies.subnets import Subnets
 
 __all__ = ["BASELINES", "Judged", "build_judged", "check_weights", "learned_from"]
@@ -50,21 +48,7 @@ class Judged:
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What its values depend on, as JSON: equal fingerprints, equal values."""
-        found: dict[str, Any] = {"spec": self.spec, "options": dict(self.options)}
-        file = split_file_spec(self.spec)
-        files = [*([] if file is None else [Path(file[0])]), *self.files]
-        if files:
-            found["sha256"] = [_digest(path) for path in files]
-        if "device" in self.needs and self.context.device is not None:
-            found["device"] = self.context.device.key
-        if "supernet" in self.needs:
-            found |= {"supernet": _identity(self.context), "seed": self.context.seed}
-        if "data" in self.needs:
-            from hwnas.workflows.study.options import hash_images
-
-            found["images"] = hash_images(self.context.require("data", by=self.name))
-        plain: dict[str, Any] = json.loads(json.dumps(found, default=str))
-        return plain
+        return fingerprint_of(self.model, self.spec, self.options, self.context)
 
 
 def build_judged(
@@ -106,7 +90,7 @@ def check_weights(judged: Sequence[Judged], subnets: Subnets) -> None:
     reading = next((one for one in judged if "supernet" in one.needs), None)
     if reading is None or not subnets.supernets:
         return
-    own = _identity(reading.context)
+    own = weights_of(reading.context)
     if own is not None and set(subnets.supernets) != {own}:
         raise DataError(
             f"{subnets.source}: subnets of other weights ({', '.join(subnets.supernets)}) than "
@@ -134,18 +118,6 @@ def _rows(path: Path) -> tuple[EvaluatedSubnet, ...]:
         return read_subnets(path)
     except DataError:  # a file of something else, or one that its reader will complain of
         return ()
-
-
-def _digest(path: Path) -> str:
-    found = path.expanduser()
-    # the model that reads a file says best what is wrong with it
-    return hashlib.sha256(found.read_bytes()).hexdigest() if found.is_file() else "missing"
-
-
-def _identity(context: CostContext) -> str | None:
-    from hwnas.supernet.identity import supernet_identity
-
-    return supernet_identity(context.require("supernet", by="the study"))
 
 
 def _unknown_options(options: Mapping[str, Any], labels: Sequence[str]) -> list[str]:

@@ -7,7 +7,6 @@ on spaces of transformers, and proxies that are good on one task point the wrong
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from numpy.typing import NDArray
 from hwnas.cost import CostContext, build
 from hwnas.cost.proxies import Counts, quality_sign
 from hwnas.device import find
-from hwnas.errors import ConfigError, Interrupted, SpaceError
+from hwnas.errors import ConfigError, SpaceError
 from hwnas.space import SearchSpace, load_space
 from hwnas.workflows.context import make_context
 from hwnas.workflows.study_log import StudyLog
+from hwnas.workflows.study_memory import keep_inside, open_records
 from hwnas.workflows.study_proxies.costs import (
     BASELINES,
     Judged,
@@ -31,7 +31,7 @@ from hwnas.workflows.study_proxies.costs import (
 )
 from hwnas.workflows.study_proxies.judge import Judgement, Trial, bands_of, judge
 from hwnas.workflows.study_proxies.options import ProxyOptions
-from hwnas.workflows.study_proxies.scores import Answers, Memory, Scores, ask_all
+from hwnas.workflows.study_proxies.scores import Scores, ask_all
 from hwnas.workflows.study_proxies.subnets import FEWEST, Subnets, read_labels, shipped_subnets
 from hwnas.workflows.watch import Silent, Watch
 
@@ -123,21 +123,16 @@ def study_proxies(  # noqa: PLR0913 - one keyword for each option of the command
     knowing = learned_from(judged, labels)
     check_weights(judged, labels)
     settings = {"study": "proxies", "space": live.name}
-    log = None if out is None else StudyLog(Path(out), settings, resume=resume)
-    answers: Answers = Memory() if log is None else log  # an empty log is false, so no `or`
-    try:
-        with nullcontext() if log is None else log:
-            scores, failed = ask_all(judged, labels.archs, answers, watch)
-            study = _judged(live.name, labels, context, judged, scores, failed, options, bands)
-            study = replace(study, notes=(*study.notes, *knowing))
-            if log is not None:
-                from hwnas.workflows.study_proxies.tables import write_proxies
+    with open_records(out, lambda: settings, resume=resume) as records:
+        keep_inside({one.name: one.model for one in judged}, records)
+        scores, failed = ask_all(judged, labels.archs, records, watch)
+        study = _judged(live.name, labels, context, judged, scores, failed, options, bands)
+        study = replace(study, notes=(*study.notes, *knowing))
+        if isinstance(records, StudyLog):
+            from hwnas.workflows.study_proxies.tables import write_proxies
 
-                write_proxies(study, log)
-            return study
-    except KeyboardInterrupt as error:
-        kept = "" if out is None else f"; what was evaluated is in {out}: go on with --resume"
-        raise Interrupted(f"interrupted{kept}") from error
+            write_proxies(study, records)
+    return study
 
 
 def _bands(options: ProxyOptions, n: int) -> int:

@@ -187,7 +187,7 @@ def test_a_study_that_was_interrupted_goes_on_where_it_was(
         found = options(spec, options=plain)
         with pytest.MonkeyPatch.context() as patch:
             if stop is not None:
-                patch.setattr("hwnas.workflows.study_proxies.scores.check_values", stopping(stop))
+                patch.setattr("hwnas.workflows.study_memory.check_values", stopping(stop))
             return study_proxies(space, subnets=path, options=found, out=out, resume=True)
 
     def stopping(after: int) -> Callable[..., Any]:
