@@ -50,6 +50,10 @@ class TrainingError(HwnasError):
     """A training run does not get on: its gradients are not finite."""
 
 
+class ExportError(HwnasError):
+    """What was exported does not compute what the supernet does; the message says where."""
+
+
 class InfeasibleError(HwnasError):
     """No design meets the limits; the message names the best value seen."""
 

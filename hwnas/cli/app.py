@@ -12,6 +12,7 @@ from hwnas.cli import (
     calibrating,
     devices,
     evaluation,
+    export,
     finetuning,
     inspection,
     measuring,
@@ -62,6 +63,7 @@ runs.add_to(app)
 inspection.add_to(app)
 models.add_to(app)
 evaluation.add_to(app)
+export.add_to(app)
 training.add_to(app)
 finetuning.add_to(app)
 measuring.add_to(app)

@@ -256,7 +256,10 @@ def linker_of(target: Any, here: bool) -> Any:
     if here or triple.partition("-")[0] in ("", platform.machine()):
         return cc.create_shared
     compiler = shutil.which(f"{triple}-gcc")
-    return cc.cross_compiler(compiler) if compiler else None
+    if compiler is None:
+        return None
+    # without the triple TVM packs the bytecode into an object for this machine
+    return cc.cross_compiler(compiler, get_target_triple=lambda: triple)
 
 
 def _first_line(error: BaseException) -> str:

@@ -135,7 +135,7 @@ def _relax(program: Program) -> Any:
     builder = relax.BlockBuilder()
     values = {name: _var(name, elems, "float32") for name, elems in program.inputs.items()}
     values |= {name: _var(name, c.elems, c.dtype) for name, c in program.constants.items()}
-    sizes = dict(program.inputs)
+    sizes = program.sizes()
     with builder.function(MAIN, list(values.values())):
         for call in program.calls:
             inputs = [

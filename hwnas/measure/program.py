@@ -33,7 +33,8 @@ class Call:
 
     Attributes:
         function: Symbol of the compiled function.
-        inputs: Names of activations, and how many scalars of each it reads.
+        inputs: Names of activations, and how many scalars of each it reads; a float32 constant may
+            stand for an activation, as a table does that is added to one.
         constants: Names of constants, in the order of the kernel's arguments.
         output: Name of the buffer that it fills; a name is filled once.
         elems: Scalars of the output.
@@ -70,7 +71,7 @@ class Program:
     objects: Mapping[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        sizes = dict(self.inputs)
+        sizes = self.sizes()
         for call in self.calls:
             for name, elems in call.inputs:
                 if sizes.get(name, 0) < elems:
@@ -88,6 +89,11 @@ class Program:
         missing = [name for name in self.outputs if name not in sizes]
         if missing:
             raise DeviceError(f"nobody writes the outputs {missing}; known: {sorted(sizes)}")
+
+    def sizes(self) -> dict[str, int]:
+        """Scalars of everything that the first call may read."""
+        constants = {n: c.elems for n, c in self.constants.items() if c.dtype == "float32"}
+        return {**self.inputs, **constants}
 
 
 @dataclass(frozen=True)

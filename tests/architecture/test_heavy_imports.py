@@ -38,7 +38,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "plotly": ("hwnas/report/", "hwnas/search/"),
     "matplotlib": ("hwnas/report/", "hwnas/search/"),
     "pandas": ("hwnas/report/", "hwnas/search/"),
-    "PIL": ("hwnas/data/", "hwnas/report/", "hwnas/supernet/"),
+    "PIL": ("hwnas/data/", "hwnas/export/", "hwnas/report/", "hwnas/supernet/"),
     "typer": ("hwnas/cli/",),
     "click": ("hwnas/cli/",),
     "rich": ("hwnas/cli/",),

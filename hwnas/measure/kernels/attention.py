@@ -8,8 +8,9 @@ at a time gets its scores, which stay in cache until its output is written.
 rel_h and rel_w are products of the query with rows of two tables, chosen by the vertical and the
 horizontal distance to the key (segment-anything `image_encoder.py`, `add_decomposed_rel_pos`).
 
-Integer kernels quantize q, k and v to signed 8-bit codes with one scale each, and the softmax's
-output to unsigned ones; both products are exact in int32.
+Integer kernels quantize q, k and v to signed codes with one scale each, and the softmax's output to
+unsigned ones; both products are exact in int32. Codes have the kernel's `a_bits`, 8 or fewer, and
+lie in bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from hwnas.measure.kernel import Kernel
 from hwnas.measure.kernels import packing
 from hwnas.measure.kernels.attention_float import FloatProducts
-from hwnas.measure.kernels.attention_integer import IntegerProducts
+from hwnas.measure.kernels.attention_integer import IntegerProducts, code_range
 from hwnas.measure.kernels.emit import (
     Buffer,
     Expr,
@@ -82,7 +83,8 @@ def emit_attention(kernel: Kernel, isa: Isa) -> Any:
             first = window * r.keys * 3 * inner + head * dim
             q, k, v = (Rows(qkv, first + i * inner, 3 * inner) for i in range(3))
             out = Rows(y, window * r.keys * inner + head * dim, inner)
-            _head(r, isa, (q, k, v, out), Tables(vertical, horizontal, width), scales)
+            tables = Tables(vertical, horizontal, width)
+            _head(r, isa, (q, k, v, out), tables, scales, kernel.a_bits)
 
     table = ("float32",)
     return function(
@@ -106,7 +108,7 @@ def emit_cross(kernel: Kernel, isa: Isa) -> Any:
         *scales, y = rest
         with ir().parallel(0, heads) as head:
             rows = tuple(Rows(b, head * dim, inner) for b in (q, k, v, y))
-            _head(r, isa, rows, None, scales)
+            _head(r, isa, rows, None, scales, kernel.a_bits)
 
     return function(
         [
@@ -125,12 +127,13 @@ def _scales(kernel: Kernel) -> list[tuple[str, int, str]]:
 
 
 def _head(
-    r: Region, isa: Isa, rows: tuple[Rows, ...], tables: Tables | None, scales: list[Buffer]
-) -> None:
+    r: Region, isa: Isa, rows: tuple[Rows, ...], tables: Tables | None, scales: list[Buffer],
+    bits: int,
+) -> None:  # fmt: skip
     q, k, v, out = rows
     t = ir()
     math = (
-        IntegerProducts(r, isa, [scales[0][i] for i in range(4)])
+        IntegerProducts(r, isa, [scales[0][i] for i in range(4)], bits)
         if scales
         else FloatProducts(r, isa)
     )
@@ -233,7 +236,8 @@ def attention_problem(kernel: Kernel, isa: Isa, rng: np.random.Generator) -> Pro
 
     def expected() -> Array:
         q, k, v = np.moveaxis(qkv, (2, 3), (0, 2))  # each (windows, heads, tokens, dim)
-        return reference((q, k, v), tables, side, rounded).transpose(0, 2, 1, 3).ravel()
+        y = reference((q, k, v), tables, side, rounded, kernel.a_bits)
+        return y.transpose(0, 2, 1, 3).ravel()
 
     elems = tokens * heads * dim
     return Problem((qkv.ravel(),), (*constants, *extra), elems, expected, _tolerance(kernel))
@@ -247,7 +251,8 @@ def cross_problem(kernel: Kernel, isa: Isa, rng: np.random.Generator) -> Problem
 
     def expected() -> Array:
         parts = tuple(part.swapaxes(0, 1)[None] for part in (q, k, v))
-        return np.asarray(reference(parts, None, 0, rounded)[0].swapaxes(0, 1).ravel())
+        y = reference(parts, None, 0, rounded, kernel.a_bits)
+        return np.asarray(y[0].swapaxes(0, 1).ravel())
 
     inputs = (q.ravel(), k.ravel(), v.ravel())
     return Problem(inputs, extra, queries * heads * dim, expected, _tolerance(kernel))
@@ -257,7 +262,8 @@ def _drawn_scales(kernel: Kernel) -> tuple[tuple[Array, ...], Array | None]:
     if not kernel.dtype.startswith("int"):
         return (), None
     keys = Region.of(kernel).keys
-    scales = np.array([4 / 128, 4 / 128, 4 / 128, min(1.0, 24 / keys) / 255], np.float32)
+    half = 1 << (kernel.a_bits - 1)
+    scales = np.array([4 / half] * 3 + [min(1.0, 24 / keys) / (2 * half - 1)], np.float32)
     return (scales,), scales
 
 
@@ -268,17 +274,19 @@ def _tolerance(kernel: Kernel) -> float:
 
 
 def reference(
-    parts: tuple[Array, ...], tables: list[Array] | None, side: int, scales: Array | None
-) -> Array:
-    """Compute attention in float64 with torch, on codes where `scales` are given."""
+    parts: tuple[Array, ...], tables: list[Array] | None, side: int, scales: Array | None,
+    bits: int = 8,
+) -> Array:  # fmt: skip
+    """Compute attention in float64 with torch, on codes of `bits` where `scales` are given."""
     import torch
 
     q, k, v = (torch.from_numpy(np.ascontiguousarray(part)).double() for part in parts)
     if scales is not None:
         s = torch.from_numpy(scales)
         inverse = 1 / s
+        signed, unsigned = (code_range((1 << bits) - 1, signed=is_) for is_ in (True, False))
         q, k, v = (
-            (part.float() * inverse[i]).round().clamp(-128, 127).double() * s[i].double()
+            (part.float() * inverse[i]).round().clamp(*signed).double() * s[i].double()
             for i, part in enumerate((q, k, v))
         )
     scores = q @ k.mT * q.shape[-1] ** -0.5
@@ -292,7 +300,8 @@ def reference(
         scores = scores + (rel_h + rel_w).reshape(scores.shape)
     weights = scores.softmax(-1)
     if scales is not None:
-        weights = (weights.float() * inverse[3]).round().clamp(0, 255).double() * s[3].double()
+        codes = (weights.float() * inverse[3]).round().clamp(*unsigned)
+        weights = codes.double() * s[3].double()
     return np.asarray((weights @ v).numpy())
 
 

@@ -1,4 +1,4 @@
-"""The two products of an attention on codes of 8 bits."""
+"""The two products of an attention on codes of at most 8 bits, which lie in bytes."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from hwnas.measure.kernels.isa import Isa
 from hwnas.measure.kernels.regions import Region, Rows, write_rows
 from hwnas.measure.kernels.tile import Tile, codes_at, integer_product, multiply_add
 
-__all__ = ["IntegerProducts"]
+__all__ = ["IntegerProducts", "code_range"]
 
 
 class IntegerProducts:
-    """Products of 8-bit codes. `scales` are those of q, k, v and of the softmax's output.
+    """Products of codes of `bits` bits. `scales` are those of q, k, v and of the softmax's output.
 
     Where the dot instruction wants unsigned bytes on the left, queries are stored plus 128; where
     it wants signed ones, the softmax's codes are stored minus 128. What that adds to a sum is
     known of each column, and sums start at its negative.
     """
 
-    def __init__(self, r: Region, isa: Isa, scales: Sequence[Expr]) -> None:
+    def __init__(self, r: Region, isa: Isa, scales: Sequence[Expr], bits: int = 8) -> None:
+        self.highest = (1 << bits) - 1  # of unsigned codes
         self.r, self.isa, self.lanes, self.scales = r, isa, isa.lanes, scales
         self.taken = packing.group(isa)
         one = constant(1, "float32", 1)
@@ -47,7 +48,7 @@ class IntegerProducts:
         """Quantize by scale `which`; the softmax's output has unsigned codes."""
         t = ir()
         inverse = broadcast(self.inverse[which], lanes)
-        low, high = (-128.0, 127.0) if which < 3 else (0.0, 255.0)
+        low, high = code_range(self.highest, signed=which < 3)
         v = t.max(t.nearbyint(x * inverse), constant(low, "float32", lanes))
         return t.Cast(vector("int32", lanes), t.min(v, constant(high, "float32", lanes)))
 
@@ -260,6 +261,12 @@ class IntegerProducts:
         whole = (count, steps, panels)
         cut = fitting_depth(isa, whole, size) if in_parts else steps
         cover_by_depth(isa, whole, cut, Summed("int32", begin, multiply, write))
+
+
+def code_range(highest: int, *, signed: bool) -> tuple[float, float]:
+    """Lowest and highest code of as many bits as `highest`, the largest unsigned one, has."""
+    half = (highest + 1) // 2
+    return (float(-half), float(half - 1)) if signed else (0.0, float(highest))
 
 
 def store_zeros(buffer: Buffer, start: int, stop: int) -> None:

@@ -34,6 +34,7 @@ KERNELS = (
     "dwconv-20x20x3x2x20x7-int8-w8a8",
     "attention-2x2x4x16-fp32-w32a32",
     "attention-2x2x4x16-int8-w8a8",
+    "attention-2x2x4x16-int8-w4a4",
     "cross_attention-2x7x9x24-fp32-w32a32",
     "cross_attention-2x7x9x24-int8-w8a8",
     "cross_attention-1x26x1100x20-fp32-w32a32",  # so many keys are summed in parts

@@ -33,6 +33,7 @@ KERNELS = (
     "dwconv-20x20x5x1x20x7-fp32-w32a32",
     "attention-2x2x5x12-fp32-w32a32",
     "attention-2x2x5x12-int8-w8a8",
+    "attention-2x2x5x12-int8-w4a4",
     "cross_attention-2x7x9x24-int8-w8a8",
     "cross_attention-2x7x9x24-fp32-w32a32",
     "cross_attention-1x26x1100x20-fp32-w32a32",  # so many keys are summed in parts
