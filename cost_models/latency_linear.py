@@ -53,7 +53,7 @@ class LinearFit:
     weights: Float
     center: Float
     scale: Float
-    spread: Float
+    spread: NDArray[np.floating[Any]]
     most_leverage: float
     least: float
     left_out: Float
@@ -78,7 +78,8 @@ class LinearFit:
             used, trust = used & ~negative, trusted
         least = least_of(y)
         plain = (x - found.center) / found.scale
-        spread = _spread(plain, found.penalty)
+        # float32 is enough for a leverage, and half of the file
+        spread = _spread(plain, found.penalty).astype(np.float32)
         own = np.minimum(((plain @ spread) ** 2).sum(axis=1), 1.0 - 1e-9)
         # what each row would have without being fitted on itself, so that it is like a new one
         most = float((own / (1.0 - own)).max())

@@ -1,10 +1,10 @@
 """What a fitted latency predictor consists of, and the folder that holds it.
 
 `model.json` says what the model is and names what lies beside it: `arrays-….npz` (numpy, without
-pickle), `member_0.json` in `trees-…` (XGBoost's own JSON, which later versions read), and models of
-other devices that it rests on in `source-0-…`. Their names contain a hash of what is in them and
-`model.json` is replaced last, in one step, so that a kill at any instant leaves the old model or
-the new one.
+pickle), `member_0.json.gz` in `trees-…` (XGBoost's own JSON, which later versions read), and models
+of other devices that it rests on in `source-0-…`. Their names contain a hash of what is in them and
+`model.json` is replaced last, in one step, so that a kill at any instant leaves the old model or the
+new one.
 """
 
 from __future__ import annotations
@@ -144,5 +144,5 @@ def _name(stem: str, suffix: str, data: bytes) -> str:
 
 def _part_name(stem: str, folder: Path) -> str:
     # a model's own json names its arrays and trees by what is in them
-    data = b"".join(path.read_bytes() for path in sorted(folder.glob("*.json")))
+    data = b"".join(path.read_bytes() for path in sorted(folder.glob("*.json*")))
     return _name(stem, "", data)

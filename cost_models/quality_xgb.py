@@ -16,6 +16,7 @@ HELP (Lee et al. 2021) and the works compared there.
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,9 +80,10 @@ class Trees:
         return np.stack([b.inplace_predict(rows).astype(np.float64) for b in self._boosters])
 
     def save(self, folder: Path) -> None:
-        """Write each member as XGBoost's own JSON, which later versions read as well."""
+        """Write each member as XGBoost's own JSON, which later versions read as well, packed."""
         for index, booster in enumerate(self._boosters):
-            booster.save_model(folder / f"member_{index}.json")
+            packed = gzip.compress(bytes(booster.save_raw("json")), mtime=0)
+            (folder / f"member_{index}.json.gz").write_bytes(packed)
 
     @classmethod
     def load(cls, folder: Path, *, members: int = _MEMBERS) -> Self:
@@ -91,7 +93,8 @@ class Trees:
         boosters = []
         for index in range(members):
             booster = xgboost.Booster({"nthread": 1})
-            booster.load_model(folder / f"member_{index}.json")
+            packed = (folder / f"member_{index}.json.gz").read_bytes()
+            booster.load_model(bytearray(gzip.decompress(packed)))
             boosters.append(booster)
         return cls(boosters)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -86,10 +87,11 @@ def test_trees_written_by_another_version_are_read(
     folder = tmp_path / "saved"
     folder.mkdir()
     model.save(folder)
-    assert {path.suffix for path in folder.iterdir()} == {".json"}
-    for path in folder.glob("member_*.json"):
-        content = json.loads(path.read_text())
-        path.write_text(json.dumps({**content, "version": [3, 0, 2]}))
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".gz"}
+    for path in folder.glob("member_*.json.gz"):
+        content = json.loads(gzip.decompress(path.read_bytes()))
+        other = json.dumps({**content, "version": [3, 0, 2]})
+        path.write_bytes(gzip.compress(other.encode()))
     loaded = QualityXgb.load(folder, CostContext(space)).estimate(archs)
     assert (loaded.value == expected.value).all()
     assert loaded.lo is not None
