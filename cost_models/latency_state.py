@@ -3,8 +3,8 @@
 `model.json` says what the model is and names what lies beside it: `arrays-….npz` (numpy, without
 pickle), `member_0.json.gz` in `trees-…` (XGBoost's own JSON, which later versions read), and models
 of other devices that it rests on in `source-0-…`. Their names contain a hash of what is in them and
-`model.json` is replaced last, in one step, so that a kill at any instant leaves the old model or the
-new one.
+`model.json` is replaced last, in one step, so that a kill at any instant leaves the old model or
+the new one.
 """
 
 from __future__ import annotations

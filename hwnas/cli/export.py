@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwnas.cli.completion import complete_device, complete_space
+from hwnas.cli.flags import Json, Quiet
 from hwnas.cli.output import note, print_json, print_table
 from hwnas.errors import ConfigError
 
@@ -34,7 +35,7 @@ def _export(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; must not exist.")] = None,
     format_: Annotated[
-        str, typer.Option("--format", help="torch, onnx; several with commas.")
+        str, typer.Option("--format", help="torch, onnx, tvm (for --device); several with commas.")
     ] = "torch,onnx",
     style: Annotated[str, typer.Option(help="ONNX for onnxruntime or tensorrt.")] = "onnxruntime",
     weights: Annotated[
@@ -56,8 +57,8 @@ def _export(
         typer.Option(help="Space of designs out of a file.", autocompletion=complete_space),
     ] = None,
     seed: Annotated[int, typer.Option(help="For random:N.")] = 0,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json_: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Export one design: networks, a runner, a card, a mask; verified against the supernet."""
     from hwnas.workflows.export_source import open_source

@@ -33,10 +33,11 @@ from hwnas.workflows.export_source import ExportSource
 from hwnas.workflows.watch import Silent, Watch
 from hwnas.workload.sam_geometry import GEOMETRIES
 
-__all__ = ["FORMATS", "Exported", "check_export", "export"]
+__all__ = ["DEFAULT_FORMATS", "FORMATS", "Exported", "check_export", "export"]
 
-Format = Literal["torch", "onnx"]
-FORMATS: tuple[Format, ...] = ("torch", "onnx")
+Format = Literal["torch", "onnx", "tvm"]
+FORMATS: tuple[Format, ...] = ("torch", "onnx", "tvm")
+DEFAULT_FORMATS: tuple[Format, ...] = ("torch", "onnx")
 _ASSETS = Path(__file__).parents[1] / "assets"
 _TOLERANCE = 0.2  # points of IoU between the exported files and the supernet
 _MAX_IMAGES, _MAX_PROMPTS = 24, 40
@@ -65,7 +66,7 @@ def check_export(source: ExportSource) -> tuple[tuple[LayerFate, ...], tuple[str
 
 
 def export(
-    source: ExportSource, out: str | Path, *, formats: Sequence[str] = FORMATS,
+    source: ExportSource, out: str | Path, *, formats: Sequence[str] = DEFAULT_FORMATS,
     style: str = "onnxruntime", storage: str = "int8", data: str | Path | None = None,
     max_images: int = _MAX_IMAGES, watch: Watch | None = None,
 ) -> Exported:  # fmt: skip
@@ -74,7 +75,7 @@ def export(
     Args:
         source: what to export, from `open_source`.
         out: the folder.
-        formats: `torch`, `onnx`.
+        formats: `torch`, `onnx`, `tvm` (for the source's device).
         style: `onnxruntime`, or `tensorrt` (a DequantizeLinear right after each QuantizeLinear).
         storage: `int8`, or `int4` for weights of 4 bits and fewer.
         data: images to verify on; the val split decides, the test split goes on the card. The
@@ -99,10 +100,10 @@ def export(
 
 
 def _check_words(formats: Sequence[str], style: str, storage: str) -> None:
-    problems = [f"--format {word}: expected {' or '.join(FORMATS)}"
+    problems = [f"--format {word}: expected {', '.join(FORMATS)}"
                 for word in formats if word not in FORMATS]  # fmt: skip
     if not formats:
-        problems.append(f"--format: expected {' or '.join(FORMATS)}")
+        problems.append(f"--format: expected {', '.join(FORMATS)}")
     if style not in ("onnxruntime", "tensorrt"):
         problems.append(f"--style {style}: expected onnxruntime or tensorrt")
     if storage not in ("int8", "int4"):
@@ -123,6 +124,7 @@ class _Job:
     checks: list[str] = field(default_factory=list)
     quality: list[CardQuality] = field(default_factory=list)
     fused: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         supernet = self.source.context.require("supernet", by="hwnas export")
@@ -136,6 +138,11 @@ class _Job:
             from hwnas.export.onnx_form import require_onnxruntime
 
             self.runtime = require_onnxruntime()
+        self.builder = None
+        if "tvm" in self.formats:
+            from hwnas.export.tvm.form import tvm_builder
+
+            self.builder = tvm_builder(self.source.context.device)
         self.supernet = supernet
         self.plan = supernet.plan(self.source.arch)
         self.subnet = supernet.subnet(self.source.arch)
@@ -156,7 +163,13 @@ class _Job:
                 style=self.style, storage=self.storage,  # type: ignore[arg-type]
             )  # fmt: skip
             self.fused = fused_products(encoder)
+            self.notes.append(f"ONNX style {self.style}, weights stored as {self.storage}.")
             self._copy(Path(__file__).parents[1] / "export" / "run.py", draft / "run.py")
+        if self.builder is not None:
+            from hwnas.export.tvm.form import save_tvm
+
+            self.watch.begin(f"compiling for {self.builder.device.key}", None)
+            self.notes += save_tvm(self.subnet, self.supernet.sam, draft, self.builder)
         for path in self._licence_files():
             self._copy(path, draft / path.name)
         draw_masks(self._segment(draft), draft / "mask.png")
@@ -205,6 +218,10 @@ class _Job:
             return  # a folder without splits
         self.watch.begin(f"scoring {images.split}", len(images.images))
         segmenters = self._segmenters(draft)
+        if self.builder is not None and not any(name.startswith("tvm") for name in segmenters):
+            self.checks.append(
+                f"tvm: compiled for {self.builder.device.key}, which is not this machine; not run."
+            )
         if not segmenters:
             self.quality += self._torch_quality(images.split, images.images)
         for runtime, segmenter in segmenters.items():
@@ -212,9 +229,16 @@ class _Job:
 
     def _segmenters(self, draft: Path) -> dict[str, Segmenter]:
         """What segments pictures with the files of the draft, by runtime and its version."""
-        if "onnx" not in self.formats:
-            return {}
-        return {f"onnxruntime {self.runtime}": Segmenter(draft, self.plan.resolution)}
+        found = {}
+        if "onnx" in self.formats:
+            found[f"onnxruntime {self.runtime}"] = Segmenter(draft, self.plan.resolution)
+        if self.builder is not None:
+            from hwnas.export.tvm.form import open_tvm
+
+            module = open_tvm(draft, self.builder.device)
+            if module is not None:
+                found[f"tvm {version('apache-tvm')}"] = module
+        return found
 
     def _verify_runtime(self, runtime: str, segmenter: Segmenter, images: EvaluationData) -> None:
         pairs = compare_quality(
@@ -272,8 +296,7 @@ class _Job:
             picked=source.picked, run=source.run, costs=source.costs, quality=self.quality,
             checks=self.checks, layers_on_device=self._on_device(), fused=self.fused,
             licences=self._licences(), versions=self._versions(),
-            notes=(f"ONNX style {self.style}, weights stored as {self.storage}.",)
-            if "onnx" in self.formats else (),
+            notes=self.notes,
         )  # fmt: skip
 
     def _on_device(self) -> tuple[str, ...]:
@@ -311,7 +334,8 @@ class _Job:
         )
 
     def _versions(self) -> Mapping[str, str]:
-        names = ("hwnas", "torch", *(("onnx", "onnxruntime") if "onnx" in self.formats else ()))
+        own = {"onnx": ("onnx", "onnxruntime"), "tvm": ("apache-tvm",)}
+        names = ("hwnas", "torch", *(n for form in self.formats for n in own.get(form, ())))
         return {name: version(name) for name in names}
 
     def _copy(self, path: Path, target: Path) -> None:
