@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,9 @@ from hwnas.workflows.watch import Silent, Watch
 
 __all__ = ["finetune"]
 
+_LOG = logging.getLogger(__name__)
 _STATE = "state.json"
+_MOST = 0.5  # share of numbers that never moved, from which on a reader is told
 
 
 def finetune(  # noqa: PLR0913 - one keyword for each thing that a run is made of
@@ -133,6 +136,7 @@ def _train(
         "images": {"train": len(material.train), "val": len(material.final)},
         "trainable_parameters": sum(run.trainable.values()),
         "trainable_groups": run.trainable,
+        "unmoved": _told(run.unmoved, config),
         "steps": figures["steps"],
         "skipped_steps": figures["skipped"],
         "seconds": figures["seconds"],
@@ -140,6 +144,17 @@ def _train(
         "peak_rss_bytes": peak_rss_bytes(),
     }
     return write_run(run.folder, student, facts) if run.world.leads else facts
+
+
+def _told(unmoved: float | None, config: FinetuneConfig) -> float | None:
+    """Say so where most of an adapter was never trained."""
+    if unmoved is not None and unmoved > _MOST:
+        _LOG.warning(
+            "%s: %.0f %% of its numbers are as they began, no gradient reached them; at few bits "
+            "the largest weights lie beyond the grid (another mask reaches others), and frozen "
+            "rows stay", config.adapter.kind, 100 * unmoved,
+        )  # fmt: skip
+    return None if unmoved is None else round(unmoved, 4)
 
 
 def _described(

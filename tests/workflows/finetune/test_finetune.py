@@ -222,3 +222,18 @@ def test_the_command_line(data: Path, base: Path, tmp_path: Path) -> None:
     assert [line["resolution"] for line in lines] == [64, 64]
     again = CliRunner().invoke(app, command)
     assert again.exit_code != 0
+
+
+def test_it_tells_what_no_gradient_reached(
+    data: Path, base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    few = {"quantizer": {"w_bits": 2, "a_bits": 8}, "adapter.kind": "shira"}
+    largest = run(data, base, tmp_path / "largest", **few)
+    assert "shira: " in caplog.text
+    assert "% of its numbers are as they began" in caplog.text
+    caplog.clear()
+    other = run(data, base, tmp_path / "any", **few, **{"adapter.options": {"mask": "random"}})
+    lora = run(data, base, tmp_path / "lora", **few | {"adapter.kind": "lora"})
+    assert not caplog.text
+    assert lora["unmoved"] < 0.05 < other["unmoved"] < 0.5 < largest["unmoved"]
+    assert run(data, base, tmp_path / "full", **{"adapter.kind": "full"})["unmoved"] is None

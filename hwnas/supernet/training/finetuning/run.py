@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
 from torch import nn
 
 from hwnas.adapters import AdaptedLinear
@@ -25,7 +26,13 @@ from hwnas.supernet.training.finetuning.objective import (
     held_out,
 )
 from hwnas.supernet.training.finetuning.relaxation import Clock, Relaxation
-from hwnas.supernet.training.finetuning.student import ARCH, Student, parameter_groups, settle
+from hwnas.supernet.training.finetuning.student import (
+    ARCH,
+    Groups,
+    Student,
+    parameter_groups,
+    settle,
+)
 from hwnas.supernet.training.loop import Progress, run_stage
 from hwnas.supernet.training.stage import Stage
 
@@ -56,6 +63,7 @@ class FinetuneRun:
     progress: Callable[[Progress], None] | None = None
     trainable: dict[str, int] = field(default_factory=dict)
     gaps: list[float] = field(default_factory=list)
+    unmoved: float | None = None  # share of an adapter's numbers that end as they began
     save_seconds: float = 60.0
 
     def run(self) -> dict[str, Any]:
@@ -68,6 +76,7 @@ class FinetuneRun:
         student, config = self.student, self.config
         groups = student.groups()
         self.trainable = {name: sum(p.numel() for _, p in g) for name, g in groups.items()}
+        begun = _copies(groups) if config.adapts else {}
         arch = [parameter for _, parameter in groups.get(ARCH, ())]
         relaxation = None
         if arch:
@@ -81,6 +90,7 @@ class FinetuneRun:
             stage, self.folder, seed=self.seed, world=self.world, trackers=self.trackers,
             progress=self._timed(), save_seconds=self.save_seconds,
         )  # fmt: skip
+        self.unmoved = _unmoved(begun, _copies(student.groups())) if begun else None
         _settled(student, relaxation, clock)
         student.module.requires_grad_(False).eval()
         return figures
@@ -133,6 +143,16 @@ class FinetuneRun:
                 self.progress(progress)
 
         return note
+
+
+def _copies(groups: Groups) -> dict[str, torch.Tensor]:
+    return {name: p.detach().cpu().clone() for group in groups.values() for name, p in group}
+
+
+def _unmoved(begun: Mapping[str, torch.Tensor], ended: Mapping[str, torch.Tensor]) -> float:
+    """The share of the numbers that training left exactly as they were."""
+    same = sum(int((begun[name] == value).sum()) for name, value in ended.items() if name in begun)
+    return same / max(1, sum(value.numel() for value in begun.values()))
 
 
 def check_run(
