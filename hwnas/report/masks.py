@@ -6,6 +6,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MaskPanel", "MaskPictures", "MaskRow", "masks", "write_masks_png"]
 
 _INCHES = 2.0  # of a panel in the file
+_LINE = 32  # letters of a title on one line of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -98,7 +100,7 @@ def _draw_line(name: str, line: Sequence[MaskPanel | None], axes: Sequence[Axes]
             axis.axis("off")
             continue
         axis.imshow(panel.pixels, interpolation="nearest")
-        axis.set_title(panel.title, fontsize=8, parse_math=False)
+        axis.set_title(fill(panel.title, _LINE), fontsize=8, parse_math=False)
         axis.set_xlabel(panel.caption, fontsize=8, parse_math=False)
     if panels[0] is not None:
         axes[0].set_ylabel(name, fontsize=7, parse_math=False)
