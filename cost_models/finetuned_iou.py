@@ -40,7 +40,8 @@ class FinetunedIou:
         max_images: Images of val.
         max_prompts: Objects of each at most.
         base: What is fine-tuned: a shipped name or a checkpoint; by default the space's model.
-        bits: Bits of weights and inputs of the adapted layers, 32 for floating point.
+        bits: Bits of weights and inputs of the adapted layers, 32 for floating point. The other
+            layers stay in floating point, so placements compare at 32 alone.
         folder: Where the trainings are kept.
 
     Raises:
