@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +21,6 @@ from tests.supernet.elastic_models import random_sam
 from tests.workflows.finetune.finetune_folders import SMALL, write_disks, write_tiny
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def patch() -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_disks(tmp_path_factory.mktemp("data") / "disks")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("base") / "tiny.safetensors", patch)
 
 
 def run(data: Path, base: Path, out: Path, **changes: object) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +21,6 @@ from hwnas.workflows.finetune import finetune, open_finetuned
 from hwnas.workflows.mask_options import MaskOptions
 from hwnas.workflows.report import write_report
 from tests.workflows.finetune.finetune_folders import SMALL, write_disks, write_tiny
-
-
-@pytest.fixture(scope="module", autouse=True)
-def patch() -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

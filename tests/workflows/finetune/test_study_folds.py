@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,7 @@ from hwnas.errors import ConfigError
 from hwnas.workflows.evaluate.model import evaluate_model
 from hwnas.workflows.finetune import finetune
 from hwnas.workflows.study_folds import study_folds
-from tests.workflows.finetune.finetune_folders import SMALL, write_disks, write_tiny
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_disks(tmp_path_factory.mktemp("data") / "disks")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        yield write_tiny(tmp_path_factory.mktemp("base") / "tiny.safetensors", patch)
+from tests.workflows.finetune.finetune_folders import SMALL
 
 
 def run(data: Path, base: Path, out: Path, **changes: object) -> Path:

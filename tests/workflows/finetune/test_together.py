@@ -13,25 +13,9 @@ from hwnas.supernet.training.finetuning.opening import open_finetuned, open_toge
 from hwnas.workflows.evaluate.model import evaluate_model
 from hwnas.workflows.finetune import finetune
 from hwnas.workflows.finetune.material import Material
-from tests.workflows.finetune.finetune_folders import KINDS, SMALL, write_disks, write_tiny
+from tests.workflows.finetune.finetune_folders import KINDS, SMALL
 
 BITS = {"quantizer": {"w_bits": 4, "a_bits": 8}}
-
-
-@pytest.fixture(scope="module")
-def patch() -> object:
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_disks(tmp_path_factory.mktemp("data") / "disks")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("base") / "tiny.safetensors", patch)
 
 
 def run(data: Path, base: Path, out: Path, seed: int = 0, **changes: object) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +20,9 @@ from hwnas.workflows.study_propagation import PropagationOptions, study_propagat
 from hwnas.workflows.study_propagation import measure as measuring
 from hwnas.workflows.study_propagation.options import FLOAT, read_bits
 from hwnas.workflows.study_propagation.ranking import judge, rank_projections
-from tests.workflows.finetune.finetune_folders import SMALL, write_disks, write_tiny
+from tests.workflows.finetune.finetune_folders import SMALL
 
 FIGURES = ("norm", "ratio", "cosine", "error")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def patch() -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_disks(tmp_path_factory.mktemp("data") / "disks")
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("base") / "tiny.safetensors", patch)
 
 
 def options(*bits: tuple[int, int], **changes: Any) -> PropagationOptions:
