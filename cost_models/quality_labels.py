@@ -14,6 +14,7 @@ from hwnas.calibration import mean_by_name
 from hwnas.cost import CostContext
 from hwnas.errors import ArchError, DataError
 from hwnas.records import EvaluatedSubnet, read_subnets, subnets_file
+from hwnas.records.tensor_files import stem_of
 from hwnas.space import Arch, Archs, SearchSpace
 
 __all__ = ["Labels", "labels_of_file", "subnets_beside"]
@@ -41,11 +42,11 @@ class Labels:
 def subnets_beside(context: CostContext) -> Path | None:
     """The file of evaluated subnets beside the context's supernet, if there is one.
 
-    `sam_vit_t_supernet.safetensors` has `sam_vit_t_subnets.jsonl` or `.jsonl.gz` beside it.
+    `my_supernet.safetensors[.gz]` has `my_subnets.jsonl` or `.jsonl.gz` beside it.
     """
     source = context.supernet_source
     if source is not None and Path(source).is_file():
-        stem = Path(source).stem
+        stem = stem_of(source)
         name = stem.replace("supernet", "subnets") if "supernet" in stem else f"{stem}_subnets"
         return subnets_file(Path(source).with_name(name))
     shipped = (source or context.space.name).replace("-", "_")

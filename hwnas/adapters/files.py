@@ -31,6 +31,7 @@ from hwnas.adapters.file_reading import (
 from hwnas.adapters.peft_format import PEFT_FORMATS
 from hwnas.errors import CheckpointError, ConfigError
 from hwnas.records.files import explained, replace_bytes
+from hwnas.records.tensor_files import with_sorted_metadata
 
 __all__ = ["load", "save"]
 
@@ -142,22 +143,10 @@ def _save_one(
     content = to_bytes(kept, {"format": "pt", "hwnas": json.dumps(notes, sort_keys=True)})
     with explained("make", folder):
         folder.mkdir(parents=True, exist_ok=True)
-    replace_bytes(folder / MODEL, _in_order(content))
+    # equal adapters are equal files
+    replace_bytes(folder / MODEL, with_sorted_metadata(content))
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     replace_bytes(folder / CONFIG, text.encode())
-
-
-def _in_order(content: bytes) -> bytes:
-    """A safetensors file with sorted metadata, which the library writes in any order.
-
-    So that equal adapters are equal files.
-    """
-    size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + size])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight
-    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def _module_tensors(attached: Attached, modules: Sequence[str]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""`hwnas convert, prepare`: making the models that are searched."""
+"""`hwnas convert, prepare, pack`: making the models that are searched."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command("convert")(_convert)
     app.command("prepare")(_prepare)
+    app.command("pack")(_pack)
 
 
 def _convert(
     name: Annotated[str, typer.Argument(help="Model to build: sam-vit-s.")],
     base: Annotated[Path, typer.Option(help="DINOv2-layout .safetensors, .pth or .onnx file.")],
-    out: Annotated[Path, typer.Option(help="File to write (.safetensors).")],
+    out: Annotated[Path, typer.Option(help="File to write (.safetensors[.gz]).")],
     head: Annotated[
         Path | None, typer.Option(help="Neck and decoder; the shipped ones by default.")
     ] = None,
@@ -46,7 +47,7 @@ def _convert(
 def _prepare(
     base: Annotated[str, typer.Argument(help="Model name or checkpoint.")],
     data: Data,
-    out: Annotated[Path, typer.Option(help="Supernet file to write (.safetensors).")],
+    out: Annotated[Path, typer.Option(help="Supernet file to write (.safetensors[.gz]).")],
     images: Annotated[int, typer.Option(help="Images to calibrate on.")] = 32,
     exclude: Annotated[
         list[str] | None, typer.Option(help="Image to leave out, by name; repeatable.")
@@ -64,6 +65,21 @@ def _prepare(
         seed=seed,
     )  # fmt: skip
     note(f"wrote {path}")
+
+
+def _pack(
+    source: Annotated[Path, typer.Argument(help="Supernet file, or weights of a model.")],
+    out: Annotated[Path, typer.Option(help="File to write (.safetensors[.gz]).")],
+    head_only: Annotated[
+        bool, typer.Option("--head-only", help="Weights: leave the encoder out, but for its neck.")
+    ] = False,
+) -> None:
+    """Make a small file: weights at 8 bits, or a supernet without its base, adapters at 8 bits."""
+    from hwnas.workflows.pack import pack_file
+
+    path = pack_file(source, out=out, head_only=head_only)
+    sizes = f"{path.stat().st_size:,} bytes of {source.stat().st_size:,}"
+    note(f"wrote {path}: {sizes}")
 
 
 def _print_facts(facts: Mapping[str, object]) -> None:

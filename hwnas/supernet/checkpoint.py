@@ -1,6 +1,7 @@
 """Read and write weights of the SAM family, plain or packed to 8 bits per output channel.
 
-Nothing is unpickled: safetensors, or a `.pth` file read with `weights_only`.
+Nothing is unpickled: safetensors (packed by gzip where the name ends in `.gz`), or a `.pth` file
+read with `weights_only`.
 """
 
 from __future__ import annotations
@@ -9,14 +10,26 @@ import hashlib
 import os
 import pickle
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
+from safetensors.torch import load as of_bytes
 from safetensors.torch import load_file, save_file
+from safetensors.torch import save as to_bytes
 
 from hwnas.errors import CheckpointError
+from hwnas.records.tensor_files import (
+    gunzip_tensors,
+    gzip_tensors,
+    is_gzipped,
+    is_tensor_file,
+    metadata_of,
+    stem_of,
+    tensor_file,
+)
 from hwnas.supernet.packing import pack, unpack
 from hwnas.supernet.sam_model import build_sam
 from hwnas.workload.sam_geometry import GEOMETRIES, SamGeometry
@@ -28,9 +41,11 @@ __all__ = [
     "load_sam",
     "load_weights",
     "read_metadata",
+    "read_stored",
     "read_tensors",
     "sam_of",
     "save_weights",
+    "shipped_file",
 ]
 
 _UNREADABLE = (
@@ -41,6 +56,8 @@ _UNREADABLE = (
     OSError,
     ValueError,
 )
+_DAMAGED = (safetensors.SafetensorError, OSError, EOFError, ValueError, zlib.error)
+_GZIP_MAGIC = b"\x1f\x8b"
 _ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 # Size in bytes and sha256 of the official files, from the data manifest of this project.
@@ -63,14 +80,23 @@ PUBLISHED: dict[str, tuple[str, int, str]] = {
 }
 
 
+def shipped_file(name: str, part: str = "") -> Path | None:
+    """The shipped file of a model (`sam-vit-t`), or of a `part` of it (`supernet`), if any."""
+    return tensor_file(_ASSETS / "_".join(filter(None, (name.replace("-", "_"), part))))
+
+
 def asset_path(name: str) -> Path:
     """Where the weights of a shipped model lie; raises CheckpointError for one that is not."""
-    path = _ASSETS / f"{name.replace('-', '_')}.safetensors"
-    if not path.is_file():
-        shipped = sorted(p.stem.replace("_", "-") for p in _ASSETS.glob("sam_vit_?.safetensors"))
+    path = shipped_file(name)
+    if path is None:
+        files = filter(is_tensor_file, _ASSETS.glob("sam_vit_?.*"))
+        shipped = ", ".join(sorted(stem_of(p).replace("_", "-") for p in files))
+        made = ""
+        if shipped_file(name, "head") is not None:
+            made = f"; `hwnas convert {name} --base BACKBONE --out FILE` makes it"
         raise CheckpointError(
-            f"{name}: no weights are shipped under this name (shipped: {', '.join(shipped)}); "
-            "give a checkpoint, to a search as --supernet FILE"
+            f"{name}: no weights are shipped under this name (shipped: {shipped}); "
+            f"give a checkpoint, to a search as --supernet FILE{made}"
         )
     return path
 
@@ -119,14 +145,24 @@ def load_weights(module: Any, weights: dict[str, torch.Tensor], *, source: str) 
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read all tensors of a `.safetensors` (packed ones unpacked to float32) or `.pth` file."""
+    """Read all tensors of a file of tensors (packed ones unpacked to float32) or a `.pth` file."""
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; expected a .safetensors or .pth checkpoint")
-    if path.suffix == ".safetensors":
+    stored = read_stored(path)
+    if not is_tensor_file(path):
+        return stored
+    try:
+        return unpack(stored)
+    except ValueError as error:
+        raise _unreadable(path, error) from error
+
+
+def read_stored(path: str | Path) -> dict[str, torch.Tensor]:
+    """As `read_tensors`, but the tensors as they lie in the file."""
+    path = _existing(path)
+    if is_tensor_file(path):
         try:
-            return unpack(load_file(path))
-        except (safetensors.SafetensorError, OSError, ValueError) as error:
+            return of_bytes(gunzip_tensors(path)) if is_gzipped(path) else load_file(path)
+        except _DAMAGED as error:
             raise _unreadable(path, error) from error
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
@@ -142,14 +178,17 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The text metadata of a `.safetensors` file, empty for other files."""
-    if Path(path).suffix != ".safetensors":
+    """The text metadata of a file of tensors, of which only the header is read; else empty."""
+    if not is_tensor_file(path):
         return {}
+    path = _existing(path)
     try:
+        if is_gzipped(path):
+            return metadata_of(path)
         with safetensors.safe_open(str(path), framework="pt") as file:
             return dict(file.metadata() or {})
-    except (safetensors.SafetensorError, OSError) as error:
-        raise _unreadable(Path(path), error) from error
+    except _DAMAGED as error:
+        raise _unreadable(path, error) from error
 
 
 def save_weights(
@@ -159,12 +198,19 @@ def save_weights(
     metadata: dict[str, str] | None = None,
     packed: bool = False,
 ) -> Path:
-    """Write weights as safetensors, whole or not at all; `packed` as 8 bits per output channel."""
+    """Write weights as safetensors, whole or not at all; `packed` as 8 bits per output channel.
+
+    A name that ends in `.safetensors.gz` gives a file packed by gzip, equal for equal weights and
+    metadata.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = pack(weights) if packed else {k: v.contiguous() for k, v in weights.items()}
     partial = path.with_name(path.name + ".part")
-    save_file(tensors, partial, metadata=metadata or {})
+    if is_gzipped(path):
+        partial.write_bytes(gzip_tensors(to_bytes(tensors, metadata or {})))
+    else:
+        save_file(tensors, partial, metadata=metadata or {})
     partial.chmod(0o644)  # safetensors makes private files
     os.replace(partial, path)
     return path
@@ -210,9 +256,32 @@ def _geometry_of(path: Path, weights: dict[str, torch.Tensor]) -> SamGeometry:
     )
 
 
+def _existing(path: str | Path) -> Path:
+    if not Path(path).is_file():
+        raise CheckpointError(
+            f"{path}: no such file; expected a .safetensors, .safetensors.gz or .pth checkpoint"
+        )
+    return Path(path)
+
+
 def _unreadable(path: Path, error: Exception) -> CheckpointError:
     reason = next(iter(str(error).splitlines()), type(error).__name__)
-    return CheckpointError(
-        f"{path}: cannot be read as a checkpoint ({reason}); "
-        "the file may be truncated: copy or download it again"
-    )
+    advice = "the file may be truncated: copy or download it again"
+    packed = _starts_as_gzip(path)
+    if is_gzipped(path) and packed is False:
+        advice = f"its name says packed by gzip, which it is not: name it {path.stem}"
+    elif path.suffix == ".safetensors" and packed:
+        advice = f"it is packed by gzip: name it {path.name}.gz"
+    elif is_gzipped(path):
+        advice = f"expected safetensors packed by gzip; {advice}"
+    return CheckpointError(f"{path}: cannot be read as a checkpoint ({reason}); {advice}")
+
+
+def _starts_as_gzip(path: Path) -> bool | None:
+    """None where the file is too short to tell, or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_GZIP_MAGIC))
+    except OSError:
+        return None
+    return start == _GZIP_MAGIC if len(start) == len(_GZIP_MAGIC) else None

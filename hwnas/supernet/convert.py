@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from hwnas.errors import CheckpointError
 from hwnas.supernet.checkpoint import load_weights, read_tensors
+from hwnas.supernet.packing import half
 from hwnas.supernet.sam_model import position_table
 
 if TYPE_CHECKING:
@@ -47,10 +48,13 @@ _SCALED = {"attn.proj": ("attn.proj", "ls1.gamma"), "mlp.fc2": ("mlp.lin2", "ls2
 
 
 def read_dinov2(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read a DINOv2-layout backbone from `.safetensors`, `.pth` or `.onnx`, as float32.
+    """Read a DINOv2-layout backbone from `.safetensors[.gz]`, `.pth` or `.onnx`, as float32.
 
-    Of an ONNX file the initializers are taken: by their names where these follow the layout,
-    after a common prefix is cut. Raises CheckpointError with all keys that are missing.
+    Values are rounded to float16 (but for tensors that float16 cannot hold): the same backbone is
+    published in float32 and in float16, adapters belong to the hash of the model that is made of
+    it, and the hash must not depend on the file. What is float16 already does not change. Of an
+    ONNX file the initializers are taken: by their names where these follow the layout, after a
+    common prefix is cut. Raises CheckpointError with all keys that are missing.
     """
     path = Path(path)
     if path.suffix == ".onnx":
@@ -59,7 +63,7 @@ def read_dinov2(path: str | Path) -> dict[str, torch.Tensor]:
         weights = read_initializers(path)
     else:
         weights = read_tensors(path)
-    weights = {key: value.float() for key, value in _without_prefix(weights).items()}
+    weights = {key: half(value).float() for key, value in _without_prefix(weights).items()}
     missing = [key for key in _expected_keys(weights) if key not in weights]
     if missing:
         raise CheckpointError(
@@ -81,7 +85,10 @@ def convert_encoder(
             weights["patch_embed.proj.weight"], geometry.patch
         ),
         "patch_embed.proj.bias": weights["patch_embed.proj.bias"],
-        "pos_embed": position_table(square_table(weights["pos_embed"][:, 1:]), grid),
+        # in float64, whose rounding to float32 is the same whatever vector code a processor has
+        "pos_embed": position_table(
+            square_table(weights["pos_embed"][:, 1:]).double(), grid
+        ).float(),
     }
     for i in range(geometry.depth):
         old, new = f"blocks.{i}.", f"blocks.{i}."

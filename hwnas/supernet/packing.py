@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["half", "pack", "unpack"]
+__all__ = ["as_int8", "half", "pack", "round_mantissa", "unpack"]
 
 _INT8, _SCALE = "::int8", "::scale"
 _SMALL = 4096  # elements; below this the saving is not worth the rounding
+_DROPPED = 13  # of the 23 bits of a float32's mantissa
 _FLOAT16_MAX = torch.finfo(torch.float16).max
 
 
@@ -27,10 +28,34 @@ def pack(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             packed[key] = value.contiguous()
         elif _is_large(key, value):
             channel = 1 if _is_transposed(key, value) else 0
-            packed[key + _INT8], packed[key + _SCALE] = _quantize(value.float(), channel)
+            packed |= as_int8(key, value, channel=channel)
         else:
             packed[key] = half(value)
     return packed
+
+
+def as_int8(key: str, value: torch.Tensor, *, channel: int) -> dict[str, torch.Tensor]:
+    """One tensor in the packed form, with a scale for each index of dimension `channel`."""
+    codes, scale = _quantize(value.float(), channel)
+    return {key + _INT8: codes, key + _SCALE: scale}
+
+
+def round_mantissa(value: torch.Tensor) -> torch.Tensor:
+    """A float32 tensor rounded to 10 bits of mantissa, by at most 2^-11 of each value.
+
+    It is float16 where that holds the very same numbers, else it stays float32, whose low bits
+    are zero then, and gzip removes them: float16 has no range, below 6e-5 it loses bits and
+    below 3e-8 it is zero, which scales of 8 bits come near to and no quantizer divides by. Other
+    types, and what is not normal (zero, tiny, infinite), come back as they are.
+    """
+    if value.dtype != torch.float32:
+        return value
+    codes = value.contiguous().view(torch.int32)
+    rounded = ((codes + (1 << (_DROPPED - 1))) & -(1 << _DROPPED)).view(torch.float32)
+    exact = (rounded - value).abs() <= value.abs() * 2.0**-11
+    kept = torch.where(exact & rounded.isfinite(), rounded, value)
+    short = kept.to(torch.float16)
+    return short if torch.equal(short.float(), kept) else kept
 
 
 def half(value: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,13 @@ from torch import nn
 
 from hwnas.adapters import AdapterBank
 from hwnas.errors import CheckpointError
-from hwnas.supernet.checkpoint import asset_path, load_sam, sam_of
+from hwnas.records.tensor_files import file_beside
+from hwnas.supernet.checkpoint import (
+    load_sam,
+    read_metadata,
+    sam_of,
+    shipped_file,
+)
 from hwnas.supernet.elastic_encoder import ElasticEncoder
 from hwnas.supernet.encoder_order import EncoderOrder, drop_order, sort_encoder
 from hwnas.supernet.encoder_weights import freeze_weights
@@ -28,7 +35,10 @@ from hwnas.supernet.trained_tensors import TrainedTensors, changed_weights
 from hwnas.workload.sam_geometry import GEOMETRIES, SamGeometry
 from hwnas.workload.sam_plan import EncoderPlan, plan_of
 
-__all__ = ["SamSupernet", "build", "save_supernet", "supernet_path"]
+__all__ = ["SamSupernet", "build", "save_supernet", "supernet_beside", "supernet_path"]
+
+_PART = "supernet"
+_log = logging.getLogger(__name__)
 
 
 class SamSupernet(nn.Module):
@@ -104,10 +114,12 @@ def build(
     """Build the supernet of a shipped name (`sam-vit-t`), a supernet file, or a checkpoint.
 
     A trained supernet file brings its adapters and whatever else was trained, a semantic one its
-    classes. A supernet file
-    without weights takes them from `base`, else from the shipped model of its
-    geometry; both must be the ones that it was prepared for. A plain checkpoint gives a supernet
-    without scales: it runs in floating point until `prepare_supernet` has calibrated it.
+    classes. A supernet file without weights takes them from `base`, else from the shipped model of
+    its geometry; both must be the ones that it was prepared for.
+
+    A plain checkpoint takes the supernet that lies beside it (`supernet_beside`), else the one
+    that ships for its geometry if that was trained on these very weights. With neither it has no
+    scales: it runs in floating point until `prepare_supernet` has calibrated it.
     """
     if str(name_or_path) in GEOMETRIES:
         return _from_name(str(name_or_path))
@@ -117,8 +129,9 @@ def build(
             f"{', '.join(GEOMETRIES)}"
         )
     if is_supernet_file(name_or_path):
-        return _assemble(read_supernet_file(name_or_path), base, str(name_or_path))
-    return SamSupernet(load_sam(name_or_path, geometry))
+        file = read_supernet_file(name_or_path)
+        return _assemble(file, _base_of(file, base, str(name_or_path)), str(name_or_path))
+    return _from_checkpoint(Path(name_or_path), load_sam(name_or_path, geometry))
 
 
 def save_supernet(
@@ -143,29 +156,72 @@ def save_supernet(
     )  # fmt: skip
 
 
-def supernet_path(name: str) -> Path:
-    """Where the supernet file of a shipped model lies, whether it exists or not."""
-    path = asset_path(name)
-    return path.with_name(f"{path.stem}_supernet.safetensors")
+def supernet_path(name: str) -> Path | None:
+    """Where the supernet file that ships for a model lies, if one does; its base may not ship."""
+    return shipped_file(name, _PART)
+
+
+def supernet_beside(checkpoint: str | Path) -> Path | None:
+    """The supernet file `X_supernet.safetensors[.gz]` beside the weights `X`, if there is one."""
+    return file_beside(checkpoint, _PART)
 
 
 def _from_name(name: str) -> SamSupernet:
     path = supernet_path(name)
-    if not path.is_file():
+    if path is None:
         return SamSupernet(load_sam(name))
-    return _assemble(read_supernet_file(path), name, str(path))
+    file = read_supernet_file(path)
+    return _assemble(file, _base_of(file, name, str(path)), str(path))
 
 
-def _assemble(file: SupernetFile, base: str | Path | None, source: str) -> SamSupernet:
+def _from_checkpoint(path: Path, sam: Any) -> SamSupernet:
+    """A plain checkpoint with the supernet beside it, with the shipped one, or without scales."""
+    beside, shipped = supernet_beside(path), supernet_path(sam.geometry.name)
+    found = beside or shipped
+    if found is None:
+        return SamSupernet(sam)
+    own, wanted = hash_weights(sam.state_dict()), read_metadata(found).get("base_hash", "")
+    if own != wanted and beside is None:
+        return SamSupernet(sam, scales=ScaleTable({}, advice=_advice(sam.geometry, own, wanted)))
+    file = read_supernet_file(found)
+    if own != wanted:
+        raise _other_weights(str(found), path)
+    _log.info("%s: with the supernet %s", path, found)
+    if file.base_weights is not None:  # as if the supernet itself had been named
+        sam = _base_of(file, None, str(found))
+    return _assemble(file, sam, str(found))
+
+
+def _advice(geometry: SamGeometry, own: str, wanted: str) -> str:
+    name = geometry.name
+    made = f"make that base with `hwnas convert {name} --base BACKBONE --out FILE` and name it"
+    if shipped_file(name) is not None:
+        made = f"name {name} instead of a file"
+    return (
+        f"the adapters that ship for {name} belong to another base ({wanted[:12]}, this one is "
+        f"{own[:12]}): {made}, or `hwnas prepare CHECKPOINT --data DIR --out FILE` calibrates this "
+        "one"
+    )
+
+
+def _base_of(file: SupernetFile, base: str | Path | None, source: str) -> Any:
+    """The model that a supernet file belongs to, not sorted yet."""
     if file.base_weights is not None:
-        sam = sam_of(file.geometry, file.base_weights, source=source)
-    else:
-        sam = load_sam(file.geometry.name if base is None else base, file.geometry)
-        if hash_weights(sam.state_dict()) != file.base_hash:
-            raise CheckpointError(
-                f"{source} was prepared for other weights than {base or file.geometry.name}; "
-                "give the base checkpoint that it belongs to, or prepare the supernet again"
-            )
+        return sam_of(file.geometry, file.base_weights, source=source)
+    sam = load_sam(file.geometry.name if base is None else base, file.geometry)
+    if hash_weights(sam.state_dict()) != file.base_hash:
+        raise _other_weights(source, base or file.geometry.name)
+    return sam
+
+
+def _assemble(file: SupernetFile, sam: Any, source: str) -> SamSupernet:
     sort_encoder(sam.image_encoder, file.order, file.geometry)
     file.trained.apply(sam, source=source)
     return SamSupernet(sam, scales=file.scales, order=file.order, adapters=file.trained.adapters)
+
+
+def _other_weights(source: str, base: object) -> CheckpointError:
+    return CheckpointError(
+        f"{source} was prepared for other weights than {base}; "
+        "give the base checkpoint that it belongs to, or prepare the supernet again"
+    )

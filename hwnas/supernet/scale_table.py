@@ -18,6 +18,7 @@ __all__ = ["ScaleTable", "attention_key", "input_key", "weight_key"]
 
 Activation = Literal["learned", "batch"]
 _ACTIVATIONS = ("learned", "batch")
+_ADVICE = "`hwnas prepare CHECKPOINT --data DIR --out FILE` calibrates those of its space"
 _UNIT, _RANGE = "unit:", "range"
 
 
@@ -53,6 +54,7 @@ class ScaleTable(nn.Module):
             of scale and offset among `tensors` are turned into that form.
         centered: Quantize weights of 2 bits to the levels -1.5, -0.5, 0.5, 1.5 of the scale.
         per_tensor: Say to range calibration that weights want one scale a tensor.
+        advice: What to do where a scale is missing, in words.
     """
 
     def __init__(
@@ -63,12 +65,13 @@ class ScaleTable(nn.Module):
         activation: Activation = "learned",
         centered: bool = False,
         per_tensor: bool = False,
+        advice: str = _ADVICE,
     ) -> None:
         super().__init__()
         if activation not in _ACTIVATIONS:
             raise ConfigError(f"activation {activation!r} is none of {', '.join(_ACTIVATIONS)}")
         self.relative, self.activation = relative, activation
-        self.centered, self.per_tensor = centered, per_tensor
+        self.centered, self.per_tensor, self.advice = centered, per_tensor, advice
         if activation == "batch":
             tensors = _by_batch(tensors)
         for name, value in tensors.items():
@@ -122,7 +125,7 @@ class ScaleTable(nn.Module):
             )
             raise CheckpointError(
                 f"{layer} at {bits} bits has no scale (there is one for {calibrated}); "
-                "`hwnas prepare CHECKPOINT --data DIR --out FILE` calibrates those of its space"
+                f"{self.advice}"
             )
         unit = self._buffers.get(_UNIT + _key(name))
         return found if unit is None else found * unit

@@ -20,17 +20,18 @@ from typing import Any
 import torch
 
 from hwnas.errors import CheckpointError
-from hwnas.supernet.checkpoint import read_metadata, read_tensors, save_weights
+from hwnas.supernet.checkpoint import read_metadata, read_stored, read_tensors, save_weights
 from hwnas.supernet.encoder_order import EncoderOrder
-from hwnas.supernet.packing import pack, unpack
+from hwnas.supernet.packing import pack, round_mantissa, unpack
 from hwnas.supernet.scale_table import ScaleTable
-from hwnas.supernet.trained_tensors import TrainedTensors
+from hwnas.supernet.trained_tensors import TrainedTensors, pack_adapters
 from hwnas.workload.sam_geometry import GEOMETRIES, SamGeometry
 
 __all__ = [
     "SupernetFile",
     "hash_weights",
     "is_supernet_file",
+    "pack_supernet_file",
     "read_supernet_file",
     "write_supernet_file",
 ]
@@ -123,6 +124,24 @@ def read_supernet_file(path: str | Path) -> SupernetFile:
         json.loads(metadata.get("notes", "{}")),
         trained,
     )
+
+
+def pack_supernet_file(source: str | Path, out: str | Path) -> Path:
+    """Write a supernet file anew, small: without base weights, adapters at 8 bits.
+
+    Scales keep 10 bits of mantissa (`round_mantissa`), adapters 8 bits (`pack_adapters`), all
+    else is copied. The base is the one that it was, named by its hash. Raises CheckpointError for
+    a source that `read_supernet_file` refuses.
+    """
+    read_supernet_file(source)
+    metadata = read_metadata(source)
+    tensors = {n: t for n, t in read_stored(source).items() if not n.startswith(_BASE)}
+    tensors |= {n: round_mantissa(t) for n, t in tensors.items() if n.startswith(_SCALES)}
+    tensors = pack_adapters(tensors)
+    if metadata["format"] == _TRAINED:
+        metadata["hash"] = hash_weights(unpack(tensors))
+    metadata["packing"] = "adapters int8 per rank, scales 10 bits of mantissa"
+    return save_weights(out, tensors, metadata=metadata)
 
 
 def is_supernet_file(path: str | Path) -> bool:

@@ -1,15 +1,15 @@
 """What training adds to a supernet file: adapters, and tensors of the model that it has changed.
 
-`adapters.*` are float16. `tuned.*` are tensors of the model by name, in the sorted order of the
-supernet: those of the encoder in float16, because the grids of its quantizers were learned for
-them, the others at 8 bits per channel.
+`adapters.*` are float16, their low-rank factors 8 bits once packed (`pack_adapters`). `tuned.*` are
+tensors of the model by name, in the sorted order of the supernet: those of the encoder in float16,
+because the grids of its quantizers were learned for them, the others at 8 bits per channel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import torch
 
@@ -17,12 +17,14 @@ from hwnas.adapters import AdapterBank
 from hwnas.errors import CheckpointError, HwnasError
 from hwnas.supernet.checkpoint import sam_of
 from hwnas.supernet.encoder_order import EncoderOrder, sort_encoder
-from hwnas.supernet.packing import half, pack
+from hwnas.supernet.packing import as_int8, half, pack
 from hwnas.supernet.semantic import classes_of, semantic_head
 
-__all__ = ["TrainedTensors", "changed_weights"]
+__all__ = ["TrainedTensors", "changed_weights", "pack_adapters"]
 
 _ADAPTERS, _TUNED = "adapters.", "tuned."
+# The factors of a low-rank adapter, and the dimension that is its rank: A (R, I), B (O, R).
+_RANK_OF: Final = {"A": 0, "B": 1}
 _ENCODER, _DECODER = "image_encoder.", "mask_decoder."
 
 
@@ -100,6 +102,26 @@ def changed_weights(
         for name, value in sam.state_dict().items()
         if name.startswith(new) or not torch.equal(value.cpu(), before[name])
     }
+
+
+def pack_adapters(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Stored tensors of a file with the factors of its low-rank adapters at 8 bits.
+
+    Each rank of A (R, I) and B (O, R) has its own scale, since ranks differ in size by far more
+    than the entries of one. Whatever else an adapter keeps (magnitudes, kernels, gates, sparse
+    entries and where they are) is small, or not made of ranks, and stays as it is.
+    """
+    packed: dict[str, torch.Tensor] = {}
+    for name, value in tensors.items():
+        rank = _RANK_OF.get(name.rpartition(".")[2])
+        if (
+            name.startswith(_ADAPTERS) and rank is not None
+            and value.ndim == 2 and value.is_floating_point()
+        ):  # fmt: skip
+            packed |= as_int8(name, value, channel=rank)
+        else:
+            packed[name] = value
+    return packed
 
 
 def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

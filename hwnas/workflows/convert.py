@@ -9,6 +9,7 @@ from typing import Any
 from hwnas.data.folder import find_pairs, read_pairs
 from hwnas.data.transforms import preprocess
 from hwnas.errors import ConfigError
+from hwnas.records.tensor_files import check_tensor_name
 from hwnas.supernet.agreement import Agreement, measure_agreement
 from hwnas.supernet.checkpoint import asset_path, save_weights
 from hwnas.supernet.convert import convert_encoder, load_converted, load_head, read_dinov2
@@ -36,16 +37,16 @@ def convert_model(
     split: str | None = "val",
     max_images: int = 20,
 ) -> Converted:
-    """Convert the backbone `base` and write a whole model to `out` (.safetensors).
+    """Convert the backbone `base` and write a whole model to `out` (.safetensors[.gz]).
 
     `head` holds neck, prompt encoder and mask decoder; the shipped one for `sam-vit-s` if not
-    given. With `data`, the agreement of the patch features is measured on its first `max_images`
-    images of `split`.
+    given. The backbone is rounded to float16 first (`read_dinov2`), so that what is published in
+    float32 and in float16 gives one model, with one hash. With `data`, the agreement of the patch
+    features is measured on its first `max_images` images of `split`.
     """
     if name not in GEOMETRIES:
         raise ConfigError(f"{name}: no such model; expected one of {', '.join(GEOMETRIES)}")
-    if Path(out).suffix != ".safetensors":
-        raise ConfigError(f"{out}: expected a name that ends in .safetensors")
+    check_tensor_name(out)
     geometry = GEOMETRIES[name]
     weights = read_dinov2(base)
     sam = build_sam(geometry)

@@ -25,7 +25,7 @@ __all__ = ["CheckResult", "doctor"]
 Level = Literal["ok", "warning", "error"]
 
 _ROOT: Final = Path(hwnas.__file__).resolve().parent
-_SHIPPED: Final = ("nuclei/image.png", "nuclei/instances.png", "sam_vit_t.safetensors")
+_SHIPPED: Final = ("nuclei/image.png", "nuclei/instances.png", "sam_vit_t.safetensors.gz")
 _GIB: Final = 2**30
 _TIMEOUT_S: Final = 180
 

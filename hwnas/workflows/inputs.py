@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hwnas.records import hash_inputs
+from hwnas.records.tensor_files import file_beside
 from hwnas.registry.loading import split_file_spec
 from hwnas.workflows.resolve import Resolved
 
@@ -32,5 +33,8 @@ def _files(live: Resolved) -> Iterator[Path]:
     for named in (config.device, config.supernet, config.data):
         if named is not None and Path(named).exists():
             yield Path(named)
+    beside = None if config.supernet is None else file_beside(config.supernet, "supernet")
+    if beside is not None:
+        yield beside
     for column in live.problem.columns:
         yield from getattr(column.model, "input_files", ())

@@ -37,7 +37,7 @@ def prepare_supernet(
     The shipped file is written by::
 
         prepare_supernet("sam-vit-t", data="dsb2018",
-                         out="hwnas/assets/sam_vit_t_supernet.safetensors", with_base=False)
+                         out="hwnas/assets/sam_vit_t_supernet.safetensors.gz", with_base=False)
 
     Raises:
         CheckpointError: the base cannot be loaded.

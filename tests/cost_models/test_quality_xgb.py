@@ -229,12 +229,14 @@ def test_subnets_lie_beside_the_supernet(tmp_path: Path, space: SearchSpace) -> 
     def beside(name: str) -> Path | None:
         return subnets_beside(CostContext(space, supernet_source=str(tmp_path / name)))
 
-    for name in ("my_supernet.safetensors", "other.safetensors"):
+    names = ("my_supernet.safetensors", "my_supernet.safetensors.gz", "other.safetensors")
+    for name in names:
         (tmp_path / name).touch()
         assert beside(name) is None
     (tmp_path / "my_subnets.jsonl").touch()
     (tmp_path / "other_subnets.jsonl").touch()
-    assert beside("my_supernet.safetensors") == tmp_path / "my_subnets.jsonl"
+    for name in names[:2]:
+        assert beside(name) == tmp_path / "my_subnets.jsonl"
     assert beside("other.safetensors") == tmp_path / "other_subnets.jsonl"
 
 

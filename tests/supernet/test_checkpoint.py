@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from hwnas.errors import CheckpointError
 from hwnas.supernet import checkpoint
@@ -23,6 +23,7 @@ from hwnas.supernet.checkpoint import (
 from hwnas.supernet.packing import pack, unpack
 from hwnas.supernet.sam_model import build_sam
 from hwnas.supernet.sam_supernet import build
+from hwnas.supernet.supernet_file import hash_weights
 from hwnas.workload.sam_geometry import GEOMETRIES, SamGeometry
 
 TINY = replace(
@@ -39,6 +40,21 @@ def test_plain_weights_survive_the_round_trip(tmp_path: Path) -> None:
         torch.equal(a, b)
         for a, b in zip(sam.state_dict().values(), again.state_dict().values(), strict=True)
     )
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_weights_packed_by_gzip_are_the_same_weights(tmp_path: Path) -> None:
+    weights, metadata = build_sam(TINY).state_dict(), {"geometry": "x", "notes": "y"}
+    for packed in (False, True):
+        plain, zipped, again = (
+            save_weights(tmp_path / name, weights, metadata=metadata, packed=packed)
+            for name in ("m.safetensors", "m.safetensors.gz", "n.safetensors.gz")
+        )
+        assert zipped.stat().st_size < plain.stat().st_size
+        assert zipped.read_bytes() == again.read_bytes()
+        assert read_metadata(zipped) == metadata
+        assert hash_weights(read_tensors(zipped)) == hash_weights(read_tensors(plain))
+    assert load_sam(zipped, TINY).geometry is TINY
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -88,19 +104,73 @@ def test_every_wrong_key_is_listed_at_once() -> None:
     assert "image_encoder.patch_embed.proj.bias: shape (7,), expected (32,)" in text
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".safetensors.gz"])
 def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str) -> None:
     weights = {"a": torch.randn(100, 100)}
     path = tmp_path / f"m{suffix}"
     if suffix == ".pth":
         torch.save(weights, path)
     else:
-        save_file(weights, path)
+        save_weights(path, weights)
     whole = path.read_bytes()
     for size in (0, 20, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:size])
         with pytest.raises(CheckpointError, match="truncated"):
             read_tensors(path)
+    path.write_bytes(whole[:20])
+    if suffix != ".pth":
+        with pytest.raises(CheckpointError, match="truncated"):
+            read_metadata(path)
+
+
+def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:
+    path = save_weights(tmp_path / "m.safetensors.gz", {"a": torch.randn(100, 100)})
+    whole = bytearray(path.read_bytes())
+    for damaged in (_flipped(whole, len(whole) // 2), _flipped(whole, -6), whole + b"more"):
+        path.write_bytes(damaged)
+        with pytest.raises(
+            CheckpointError, match=r"m\.safetensors\.gz: .*expected safetensors pack"
+        ):
+            read_tensors(path)
+    path.write_bytes(gzip.compress(b"no tensors"))
+    for read in (read_tensors, read_metadata):
+        with pytest.raises(CheckpointError, match="expected safetensors packed by gzip"):
+            read(path)
+
+
+def _flipped(content: bytes, place: int) -> bytes:
+    found = bytearray(content)
+    found[place] ^= 0xFF
+    return bytes(found)
+
+
+def test_a_name_that_lies_about_gzip_is_explained(tmp_path: Path) -> None:
+    plain = save_weights(tmp_path / "m.safetensors", {"a": torch.zeros(9)})
+    packed = save_weights(tmp_path / "n.safetensors.gz", {"a": torch.zeros(9)})
+    not_packed, not_plain = tmp_path / "o.safetensors.gz", tmp_path / "p.safetensors"
+    plain.rename(not_packed)
+    packed.rename(not_plain)
+    for read in (read_tensors, read_metadata):
+        with pytest.raises(CheckpointError, match=r"which it is not: name it o\.safetensors$"):
+            read(not_packed)
+        with pytest.raises(CheckpointError, match=r"by gzip: name it p\.safetensors\.gz$"):
+            read(not_plain)
+        with pytest.raises(CheckpointError, match="no such file"):
+            read(tmp_path / "absent.safetensors.gz")
+
+
+def test_half_a_file_is_never_left_under_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_weights(tmp_path / "m.safetensors.gz", {"a": torch.zeros(9)})
+
+    def full(content: bytes) -> bytes:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(checkpoint, "gzip_tensors", full)
+    with pytest.raises(OSError, match="no space"):
+        save_weights(path, {"a": torch.ones(9)})
+    assert torch.equal(read_tensors(path)["a"], torch.zeros(9))
 
 
 def test_what_is_not_a_state_dict_is_refused(tmp_path: Path) -> None:
@@ -169,8 +239,10 @@ def test_the_geometry_comes_from_the_width_where_nothing_states_it(
 
 
 def test_a_model_that_is_not_shipped_says_so() -> None:
-    with pytest.raises(CheckpointError, match="no weights are shipped under this name"):
+    with pytest.raises(CheckpointError, match=r"under this name \(shipped: sam-vit-t\).*FILE$"):
         asset_path("sam-vit-h")
+    with pytest.raises(CheckpointError, match=r"hwnas convert sam-vit-s --base BACKBONE"):
+        asset_path("sam-vit-s")
 
 
 def test_the_shipped_model_loads_and_is_small() -> None:

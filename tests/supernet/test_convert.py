@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from hwnas.errors import CheckpointError
 from hwnas.supernet.agreement import dinov2_features, measure_agreement, patch_cosines
+from hwnas.supernet.checkpoint import save_weights
 from hwnas.supernet.convert import (
     convert_encoder,
     fold_final_norm,
@@ -21,6 +22,7 @@ from hwnas.supernet.convert import (
     resize_patch_embedding,
 )
 from hwnas.supernet.sam_model import build_sam, encode_tokens
+from hwnas.supernet.supernet_file import hash_weights
 from hwnas.supernet.training.pretraining.features import fused_embedding
 from hwnas.workload.sam_geometry import GEOMETRIES
 
@@ -156,6 +158,28 @@ def test_missing_keys_and_wrong_sizes_are_named(tmp_path: Path) -> None:
         convert_encoder(backbone(), GEOMETRIES["sam-vit-s"])
 
 
+def test_a_backbone_in_float32_and_its_float16_form_give_one_hash(tmp_path: Path) -> None:
+    """Official weights are published in float32, other forms hold them in float16."""
+    weights = backbone()
+    halves = {key: value.half() for key, value in weights.items()}
+    assert any(not torch.equal(halves[key].float(), value) for key, value in weights.items())
+    save_file(halves, tmp_path / "half.safetensors")
+    save_weights(tmp_path / "half.safetensors.gz", halves)
+    torch.save(weights, tmp_path / "full.pth")
+    names = ("half.safetensors", "half.safetensors.gz", "full.pth")
+    hashes = {hash_weights(convert_encoder(read_dinov2(tmp_path / n), SMALL)) for n in names}
+    assert len(hashes) == 1
+    found = read_dinov2(tmp_path / "half.safetensors")
+    assert all(torch.equal(found[key], value.float()) for key, value in halves.items())
+
+
+def test_what_float16_cannot_hold_is_not_rounded(tmp_path: Path) -> None:
+    weights = backbone()
+    weights["cls_token"] += 1e5
+    torch.save(weights, tmp_path / "full.pth")
+    assert torch.equal(read_dinov2(tmp_path / "full.pth")["cls_token"], weights["cls_token"])
+
+
 def test_an_onnx_file_of_the_layout_gives_the_same_weights(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx", reason="onnx is an optional dependency")
     from onnx import helper, numpy_helper
@@ -175,7 +199,7 @@ def test_an_onnx_file_of_the_layout_gives_the_same_weights(tmp_path: Path) -> No
     graph = helper.make_graph(nodes, "backbone", [], [], initializers)
     onnx.save(helper.make_model(graph), tmp_path / "backbone.onnx")
     found = read_dinov2(tmp_path / "backbone.onnx")
-    assert all(torch.equal(found[key], value) for key, value in weights.items())
+    assert all(torch.equal(found[key], value.half().float()) for key, value in weights.items())
 
     (tmp_path / "broken.onnx").write_bytes(b"\xff" * 40)
     with pytest.raises(CheckpointError, match="cannot be read as ONNX"):

@@ -5,90 +5,49 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from hwnas.adapters import block_linears, build_adapters
 from hwnas.errors import CheckpointError, HwnasError, PluginError
 from hwnas.supernet.checkpoint import load_sam, read_metadata, save_weights
-from hwnas.supernet.elastic_encoder import ElasticEncoder
-from hwnas.supernet.encoder_order import EncoderOrder, sort_encoder
-from hwnas.supernet.range_calibration import calibrate_ranges
-from hwnas.supernet.sam_model import build_sam
-from hwnas.supernet.sam_supernet import SamSupernet, build, save_supernet
+from hwnas.supernet.encoder_order import sort_encoder
+from hwnas.supernet.sam_supernet import SamSupernet, build
 from hwnas.supernet.scale_table import ScaleTable
-from hwnas.workload.sam_geometry import GEOMETRIES
 from hwnas.workload.sam_plan import EncoderPlan
-from tests.supernet.adapted_models import move
 from tests.supernet.elastic_models import relative_error
+from tests.supernet.trained_nets import (
+    GEOMETRY,
+    Weights,
+    an_order,
+    save_net,
+    scales_of,
+    trained_net,
+    write_base,
+)
 
-GEOMETRY = GEOMETRIES["sam-vit-t"]
-Weights = dict[str, torch.Tensor]
 PLAN = EncoderPlan.uniform(GEOMETRY, resolution=128, w_bits=4, a_bits=8, attn_bits=8)
 FLOAT = EncoderPlan.uniform(GEOMETRY, resolution=128)
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A packed checkpoint with random weights."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("base") / "base.safetensors"
-    weights = build_sam(GEOMETRY).state_dict()
-    return save_weights(path, weights, metadata={"geometry": GEOMETRY.name}, packed=True)
+    return write_base(tmp_path_factory.mktemp("base") / "base.safetensors")
 
 
 @pytest.fixture(scope="module")
 def scales(base: Path) -> Weights:
-    sam = load_sam(base)
-    sort_encoder(sam.image_encoder, _order(), GEOMETRY)
-    image = torch.randn(3, 128, 128, generator=torch.Generator().manual_seed(0))
-    return calibrate_ranges(
-        ElasticEncoder(sam.image_encoder, GEOMETRY), [image],
-        rng=torch.Generator().manual_seed(0), bits=(4, 8), attn_bits=(8,),
-    ).tensors()  # fmt: skip
-
-
-def _order() -> EncoderOrder:
-    stock = EncoderOrder.stock(GEOMETRY)
-    return EncoderOrder(stock.heads.flip(1), stock.units.flip(1), stock.channels, stock.blocks)
-
-
-def _trained(base: Path, scales: Weights, layout: str, **table: Any) -> SamSupernet:
-    """A supernet whose adapters (or weights), norms and decoder have moved."""
-    sam = load_sam(base)
-    sort_encoder(sam.image_encoder, _order(), GEOMETRY)
-    bank = None
-    if layout != "none":
-        bank = build_adapters(
-            block_linears(GEOMETRY), rng=torch.Generator().manual_seed(0), layout=layout,
-            bits=(4, 8), rank=4, n_low=4,
-        )  # fmt: skip
-        move(bank)
-    rng = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for name, parameter in sam.named_parameters():
-            whole = layout == "none" and name.endswith(("qkv.weight", "lin1.weight"))
-            if ".norm1." in name or name.startswith("mask_decoder.transformer") or whole:
-                parameter.mul_(1 + 0.1 * torch.randn(parameter.shape, generator=rng))
-    table = {"relative": True, **table}
-    return SamSupernet(sam, scales=ScaleTable(scales, **table), order=_order(), adapters=bank)
-
-
-def _save(net: SamSupernet, base: Path, path: Path, *, with_base: bool = False) -> Path:
-    weights = load_sam(base).state_dict()
-    return save_supernet(net, path, base_weights=weights, with_base=with_base, notes={"seed": 1})
+    return scales_of(base)
 
 
 @pytest.mark.parametrize("layout", ["multiplex", "selective", "none"])
 def test_a_trained_supernet_survives_its_file(
     tmp_path: Path, base: Path, scales: Weights, layout: str
 ) -> None:
-    net = _trained(base, scales, layout)
-    path = _save(net, base, tmp_path / "net.safetensors", with_base=layout == "selective")
+    net = trained_net(base, scales, layout)
+    path = save_net(net, base, tmp_path / "net.safetensors", with_base=layout == "selective")
     read = build(path, base=None if layout == "selective" else base)
     image = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(5))
     # float16 moves weights by 5e-4 of themselves, and a few codes at 4 bits with them.
@@ -98,14 +57,14 @@ def test_a_trained_supernet_survives_its_file(
     own, other = net.sam.state_dict(), read.sam.state_dict()
     errors = {n: relative_error(other[n], own[n]) for n in own if own[n].any()}
     assert max(errors.values()) < 5e-3  # decoder: 8 bits per channel
-    again = _save(read, base, tmp_path / "again.safetensors", with_base=layout == "selective")
+    again = save_net(read, base, tmp_path / "again.safetensors", with_base=layout == "selective")
     assert read_metadata(again)["hash"] == read_metadata(path)["hash"]
     assert torch.equal(build(again, base=base).embed(image, PLAN), read.embed(image, PLAN))
 
 
 def test_only_what_was_trained_is_stored(tmp_path: Path, base: Path, scales: Weights) -> None:
-    net = _trained(base, scales, "multiplex")
-    path = _save(net, base, tmp_path / "net.safetensors")
+    net = trained_net(base, scales, "multiplex")
+    path = save_net(net, base, tmp_path / "net.safetensors")
     with safe_open(str(path), framework="pt") as file:
         tuned = {name for name in file.keys() if name.startswith("tuned.")}
         types = {name: file.get_tensor(name).dtype for name in file.keys()}
@@ -122,8 +81,8 @@ def test_only_what_was_trained_is_stored(tmp_path: Path, base: Path, scales: Wei
 
 
 def test_options_of_the_scales_come_back(tmp_path: Path, base: Path, scales: Weights) -> None:
-    net = _trained(base, scales, "shared", activation="batch", centered=True)
-    read = build(_save(net, base, tmp_path / "net.safetensors"), base=base)
+    net = trained_net(base, scales, "shared", activation="batch", centered=True)
+    read = build(save_net(net, base, tmp_path / "net.safetensors"), base=base)
     assert read.encoder.scales.options == {
         "relative": False, "activation": "batch", "centered": True, "per_tensor": False,
     }  # fmt: skip
@@ -133,9 +92,9 @@ def test_an_untrained_supernet_keeps_the_first_format(
     tmp_path: Path, base: Path, scales: Weights
 ) -> None:
     sam = load_sam(base)
-    sort_encoder(sam.image_encoder, _order(), GEOMETRY)
-    net = SamSupernet(sam, scales=ScaleTable(scales), order=_order())
-    path = _save(net, base, tmp_path / "net.safetensors")
+    sort_encoder(sam.image_encoder, an_order(), GEOMETRY)
+    net = SamSupernet(sam, scales=ScaleTable(scales), order=an_order())
+    path = save_net(net, base, tmp_path / "net.safetensors")
     assert read_metadata(path)["format"] == "hwnas-supernet-1"
     assert "hash" not in read_metadata(path)
 
@@ -178,7 +137,7 @@ def test_damaged_files_are_refused(
     error: type[HwnasError],
     message: str,
 ) -> None:
-    path = _save(_trained(base, scales, "shared"), base, tmp_path / "net.safetensors")
+    path = save_net(trained_net(base, scales, "shared"), base, tmp_path / "net.safetensors")
     tensors, metadata = load_file(path), read_metadata(path)
     damage(tensors, metadata)
     save_file(tensors, path, metadata=metadata)
@@ -187,7 +146,7 @@ def test_damaged_files_are_refused(
 
 
 def test_other_base_weights_are_refused(tmp_path: Path, base: Path, scales: Weights) -> None:
-    path = _save(_trained(base, scales, "shared"), base, tmp_path / "net.safetensors")
+    path = save_net(trained_net(base, scales, "shared"), base, tmp_path / "net.safetensors")
     weights = load_sam(base).state_dict()
     weights["image_encoder.pos_embed"] += 1
     other = save_weights(tmp_path / "o.safetensors", weights, metadata={"geometry": GEOMETRY.name})

@@ -136,11 +136,13 @@ def hash_images(images: Sequence[LabeledImage]) -> str:
 
 def _files(name: str) -> list[Path]:
     from hwnas.supernet.checkpoint import asset_path
-    from hwnas.supernet.sam_supernet import supernet_path
+    from hwnas.supernet.sam_supernet import supernet_beside, supernet_path
 
     if Path(name).is_file():
-        return [Path(name)]
-    return [path for path in (supernet_path(name), asset_path(name)) if path.is_file()]
+        found = (supernet_beside(name), Path(name))
+    else:
+        found = (supernet_path(name), asset_path(name))
+    return [path for path in found if path is not None]
 
 
 def _says_synthetic(name: str) -> bool:
