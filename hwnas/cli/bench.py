@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hwnas.cli.flags import Json
+from hwnas.cli.flags import Json, Quiet
 from hwnas.cli.output import print_json, print_table
 from hwnas.errors import ConfigError
 
@@ -91,6 +91,52 @@ def _training(
         space, ways=[w.strip() for w in ways.split(",")], resolution=resolution, images=images,
         steps=steps, checkpoint_blocks=recompute, device=torch_device,
     )  # fmt: skip
+    print_json(rows) if json_ else print_table(rows)
+
+
+@app.command("deploy")
+def _deploy(
+    source: Annotated[
+        str, typer.Argument(help="Run folder; or with --space largest, random:1, or JSON lines.")
+    ],
+    pick: Annotated[
+        list[str] | None, typer.Option(help="As for hwnas export; repeatable. Default: the knee.")
+    ] = None,
+    space: Annotated[str | None, typer.Option(help="Space of designs out of a file.")] = None,
+    supernet: Annotated[str | None, typer.Option(help="Supernet by name or file.")] = None,
+    device: Annotated[str, typer.Option(help="This machine's profile, for TVM.")] = "host",
+    runtimes: Annotated[
+        str | None,
+        typer.Option(help="Of torch, onnxruntime, openvino, tvm; default: what is installed."),
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option(help="Of full precision and W8A8, in pixels; default: largest.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Of every runtime.")] = 1,
+    rounds: Annotated[int, typer.Option(help="Turns that every network takes.")] = 15,
+    data: Annotated[Path | None, typer.Option(help="Annotated images, for IoU.")] = None,
+    split: Annotated[str, typer.Option(help="Of the images.")] = "test",
+    max_images: Annotated[int | None, typer.Option(help="Of the split at most.")] = None,
+    max_prompts: Annotated[int, typer.Option(help="Objects of an image at most.")] = 12,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Where no weights are at hand; no IoU.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="For random:N, prompts, random weights.")] = 0,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Designs in every runtime here, beside the full network in float and at 8 bits."""
+    from hwnas.cli.progress import progress
+    from hwnas.workflows.bench_deploy import DeployBench, DesignChoice, bench_deploy
+
+    choice = DesignChoice(source, tuple(pick or ()), space, supernet, device, random_weights, seed)
+    options = DeployBench(
+        runtimes=None if runtimes is None else tuple(r.strip() for r in runtimes.split(",")),
+        resolution=resolution, threads=threads, rounds=rounds, data=data, split=split,
+        max_images=max_images, max_prompts=max_prompts,
+    )  # fmt: skip
+    with progress(quiet=quiet or json_) as watch:
+        rows = bench_deploy(choice, options, watch=watch)
     print_json(rows) if json_ else print_table(rows)
 
 

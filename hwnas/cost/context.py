@@ -44,15 +44,17 @@ class CostContext:
         """Return `device`, `supernet`, `data` or `store`, loaded on first use.
 
         Raises:
-            CostError: the user gave none; the message names the model `by` and what to pass.
+            CostError: the user gave none; the message names the model `by`, or the command (words
+                with a space), and what to pass.
         """
+        asking = by if " " in by else f"cost model {by}"
         if name not in _HOW_TO_PASS:
-            raise CostError(f"cost model {by} asks for {name!r}; known: {', '.join(_HOW_TO_PASS)}")
+            raise CostError(f"{asking} asks for {name!r}; known: {', '.join(_HOW_TO_PASS)}")
         if name not in self._loaded:
             value = getattr(self, name)
             if value is None:
                 raise CostError(
-                    f"cost model {by} needs a {name} and none was given; pass {_HOW_TO_PASS[name]}"
+                    f"{asking} needs a {name} and none was given; pass {_HOW_TO_PASS[name]}"
                 )
             on_demand = name in ("supernet", "data") and callable(value)
             self._loaded[name] = value() if on_demand else value

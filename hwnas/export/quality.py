@@ -19,7 +19,7 @@ from hwnas.supernet.mask_windows import windowed_masks
 from hwnas.supernet.sam_supernet import SamSupernet
 from hwnas.workload.sam_plan import EncoderPlan
 
-__all__ = ["QualityPair", "compare_quality"]
+__all__ = ["QualityPair", "compare_quality", "segmenter_scores", "truths_of"]
 
 _CHUNK = 16  # prompts decoded together
 _POINTS = 100.0
@@ -76,12 +76,28 @@ def compare_quality(
 
     At most `max_prompts` objects of an image are prompted, drawn with `seed` and its index.
     """
-    truths = [
+    truths = truths_of(images, max_prompts=max_prompts, seed=seed)
+    evaluator = Evaluator(supernet.sam, images, truths, prompts=PROMPT_KINDS)
+    expected = evaluator.score(lambda x: supernet.embed(x, plan), plan.resolution)
+    found = segmenter_scores(segmenter, images, truths, advance=advance)
+    return tuple(_pair(kind, found[kind], expected[kind]) for kind in PROMPT_KINDS)
+
+
+def truths_of(
+    images: Sequence[LabeledImage], *, max_prompts: int | None, seed: int
+) -> list[Truths]:
+    """What is prompted in each image: all objects, or `max_prompts` drawn by seed and index."""
+    return [
         prepare_truths(image, max_instances=max_prompts, rng=np.random.default_rng([seed, index]))
         for index, image in enumerate(images)
     ]
-    evaluator = Evaluator(supernet.sam, images, truths, prompts=PROMPT_KINDS)
-    expected = evaluator.score(lambda x: supernet.embed(x, plan), plan.resolution)
+
+
+def segmenter_scores(
+    segmenter: Segmenter, images: Sequence[LabeledImage], truths: Sequence[Truths], *,
+    advance: Callable[[int], None] = lambda _: None,
+) -> dict[PromptKind, list[NDArray[np.float64]]]:  # fmt: skip
+    """IoU of every object by kind of prompt, for each image that has objects."""
     found: dict[PromptKind, list[NDArray[np.float64]]] = {kind: [] for kind in PROMPT_KINDS}
     for done, (image, truth) in enumerate(zip(images, truths, strict=True), start=1):
         if truth.objects:
@@ -89,7 +105,7 @@ def compare_quality(
             for kind in PROMPT_KINDS:
                 found[kind].append(_scores(segmenter, embedding, truth, kind))
         advance(done)
-    return tuple(_pair(kind, found[kind], expected[kind]) for kind in PROMPT_KINDS)
+    return found
 
 
 def _pair(

@@ -19,6 +19,7 @@ from hwnas.supernet.training.finetuning.step_cost import (
     FinetuneStepSpec,
     measure_finetune_step,
 )
+from hwnas.workflows.finetune.methods import check_method
 from hwnas.workflows.fresh_process import in_fresh_process
 from hwnas.workload.adapter_choice import AdapterChoice
 from hwnas.workload.sam_geometry import GEOMETRIES, SamGeometry
@@ -76,8 +77,7 @@ def bench_finetune(  # noqa: PLR0913 - one keyword for each thing that a step de
         raise ConfigError(f"resolution {side}: expected a multiple of {geometry.patch} pixels")
     cores = threads or len(os.sched_getaffinity(0))
     costs = {}
-    for method in methods:
-        options = _options(method, rank, geometry)
+    for method, options in {m: _options(m, rank, geometry) for m in methods}.items():
         spec = FinetuneStepSpec(
             geometry, method, options, side, images, prompts, steps, device, cores, seed
         )
@@ -102,6 +102,7 @@ def _geometry(base: str | SamGeometry) -> SamGeometry:
 
 
 def _options(method: str, rank: int, geometry: SamGeometry) -> dict[str, Any]:
+    check_method(method)
     if method in REFERENCES or method in SIDE_NETWORKS:
         return {}
     return AdapterChoice(method, rank, "all").options(geometry)

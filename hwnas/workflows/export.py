@@ -85,6 +85,7 @@ def export(
 
     Raises:
         ConfigError: an unknown format, a missing package, or a layer that has no integer codes.
+        DataError: the images cannot be used.
         RunError: the folder exists or cannot be written.
         ExportError: the files do not compute what the supernet does.
         Interrupted: Ctrl-C; nothing is left behind.
@@ -143,6 +144,9 @@ class _Job:
             from hwnas.export.tvm.form import tvm_builder
 
             self.builder = tvm_builder(self.source.context.device)
+        splits = ("val", "test") if self.data is not None else ("val",)
+        found = [open_data(self.data, split=s, max_images=self.max_images) for s in splits]
+        self.images = {one.split: one for one in found}  # a folder without splits has one
         self.supernet = supernet
         self.plan = supernet.plan(self.source.arch)
         self.subnet = supernet.subnet(self.source.arch)
@@ -185,9 +189,8 @@ class _Job:
             self.checks.append("torch: equal to the supernet to the last bit, on one picture.")
         if "onnx" in self.formats:
             self._verify_layers(draft)
-        splits = ("val", "test") if self.data is not None else ("val",)
-        for split in splits:
-            self._verify_quality(draft, split)
+        for images in self.images.values():
+            self._verify_quality(draft, images)
 
     def _verify_layers(self, draft: Path) -> None:
         from hwnas.export.layer_agreement import compare_layers, first_parting
@@ -212,10 +215,7 @@ class _Job:
             )
         self.checks.append(f"ONNX Runtime: {layers[-1]} in the neck alone.")
 
-    def _verify_quality(self, draft: Path, split: str) -> None:
-        images = open_data(self.data, split=split, max_images=self.max_images)
-        if any(one.split == images.split for one in self.quality):
-            return  # a folder without splits
+    def _verify_quality(self, draft: Path, images: EvaluationData) -> None:
         self.watch.begin(f"scoring {images.split}", len(images.images))
         segmenters = self._segmenters(draft)
         if self.builder is not None and not any(name.startswith("tvm") for name in segmenters):

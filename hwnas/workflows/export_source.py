@@ -21,7 +21,7 @@ from hwnas.workflows.arch_sources import archs_from
 from hwnas.workflows.context import make_context
 from hwnas.workflows.rescoring import read_rescored
 
-__all__ = ["ExportSource", "open_source"]
+__all__ = ["ExportSource", "is_run_folder", "open_source"]
 
 _COSTS = ("bitops", "system_bitops", "model_size", "latency")
 _FIDELITY = {
@@ -72,7 +72,7 @@ def open_source(
     Raises:
         ConfigError, ArchError, RunError, InfeasibleError: nothing, or no single design, fits.
     """
-    if (Path(source) / "config.yaml").is_file():
+    if is_run_folder(source):
         if space is not None:
             raise ConfigError("--space: a run folder knows its own; leave it out")
         return _of_run(Path(source), choice or "knee", supernet, device, data)
@@ -87,6 +87,11 @@ def open_source(
     profile = find(device) if isinstance(device, str) else device
     context = make_context(found, device=profile, supernet=supernet, data=data)
     return ExportSource(arch, context, choice or str(source), None, _counted(context, arch, ()))
+
+
+def is_run_folder(source: str | Path) -> bool:
+    """Whether a search ran there."""
+    return (Path(source) / "config.yaml").is_file()
 
 
 def _one(archs: Archs, choice: str | None, source: str) -> Arch:

@@ -64,6 +64,10 @@ def write_report(path: Path, masks: MaskOptions | None = None) -> tuple[Path, ..
             f"--base {masks.base}: {path} is no finished fine-tuning; a search has its supernet "
             "in its config"
         )
+    if not path.is_dir():
+        raise RunError(
+            f"{path}: no such folder; name one that `hwnas search` or `hwnas finetune` made"
+        )
     with RunFolder.open(path) as folder:
         return write_run_report(folder, resolve(SearchConfig.model_validate(folder.config)), masks)
 

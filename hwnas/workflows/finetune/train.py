@@ -31,6 +31,7 @@ from hwnas.supernet.training.peak_memory import peak_rss_bytes
 from hwnas.supernet.training.trackers import open_trackers
 from hwnas.workflows.arch_sources import archs_from
 from hwnas.workflows.finetune.material import Material
+from hwnas.workflows.finetune.methods import check_method
 from hwnas.workflows.stage_watch import stage_watch
 from hwnas.workflows.training_folder import explained_stop, open_folder, write_state
 from hwnas.workflows.watch import Silent, Watch
@@ -79,6 +80,7 @@ def finetune(  # noqa: PLR0913 - one keyword for each thing that a run is made o
     out, config, watch = Path(out), _configured(recipe, overrides or {}), watch or Silent()
     if (out / _STATE).is_file() and not resume:  # before the images are read
         raise RunError(f"{out} holds a training run already; add --resume or name another folder")
+    check_method(config.adapter.kind)
     material = Material.read(data, config, exclude)
     request = {"recipe": config.model_dump(mode="json"), "data": str(data),
                "exclude": sorted(exclude), "seed": seed}  # fmt: skip

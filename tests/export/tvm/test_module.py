@@ -15,6 +15,7 @@ import torch
 from hwnas.device import find
 from hwnas.errors import DeviceError, Interrupted, RunError
 from hwnas.export.tvm import module as module_file
+from hwnas.export.tvm import runner
 from hwnas.export.tvm.encoder import EMBEDDING, IMAGE
 from hwnas.export.tvm.interpreter import interpret
 from hwnas.export.tvm.module import TvmExport, export_tvm
@@ -170,3 +171,19 @@ def test_the_bytecode_is_packed_for_the_device_that_it_is_linked_for(monkeypatch
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     linker = linker_of(target_of(device), here=False)
     assert linker.get_target_triple() == "aarch64-linux-gnu"
+
+
+def test_denormals_are_flushed_while_a_module_runs_and_kept_afterwards() -> None:
+    if runner._MODES is None:
+        pytest.skip("only glibc on x86-64 says how to change the mode")
+
+    def smallest() -> float:
+        return float(np.full(16, 1e-38, np.float32).dot(np.full(16, 0.01, np.float32)))
+
+    assert smallest() > 0
+    with runner._flushed_denormals():
+        assert smallest() == 0
+    assert smallest() > 0
+    with pytest.raises(ZeroDivisionError), runner._flushed_denormals():
+        _ = 1 / 0
+    assert smallest() > 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +12,12 @@ import torch
 
 from hwnas.config.training import TrainConfig
 from hwnas.data.embedded import embedded_image
-from hwnas.quant.bits import ATTENTION_BITS, EDGE_BITS, signed_codes
 from hwnas.space import SearchSpace, load_space
-from hwnas.supernet.elastic_encoder import ElasticEncoder
-from hwnas.supernet.encoder_weights import NECK_CONV, NECK_LINEAR, PATCH, EncoderWeights
 from hwnas.supernet.memory import StaticMemory
+from hwnas.supernet.random_supernet import rough_scales
 from hwnas.supernet.sam_model import build_sam
 from hwnas.supernet.sam_supernet import SamSupernet
-from hwnas.supernet.scale_table import ScaleTable, attention_key, input_key, weight_key
+from hwnas.supernet.scale_table import ScaleTable
 from hwnas.supernet.training.distributed import World
 from hwnas.supernet.training.elastic.groups import parameter_groups
 from hwnas.supernet.training.elastic.objective import ElasticStep
@@ -32,7 +29,6 @@ from hwnas.supernet.training.peak_memory import peak_rss_bytes
 from hwnas.supernet.training.sampling import SubnetSampler, opened
 from hwnas.supernet.training.stage import Share, Stage
 from hwnas.workload.sam_geometry import GEOMETRIES
-from hwnas.workload.sam_plan import LINEARS
 
 __all__ = ["StepCost", "StepSpec", "measure_step"]
 
@@ -87,7 +83,9 @@ def measure_step(spec: StepSpec) -> StepCost:
         checkpoint=spec.checkpoint_blocks,
     ).to(device)
     teacher = frozen_copy(supernet, config)
-    supernet.encoder.scales = _rough_scales(supernet.encoder, config)
+    supernet.encoder.scales = ScaleTable(
+        rough_scales(supernet.encoder), relative=True, activation=config.activation
+    ).to(device)
     phase = Phase("bench", spec.steps, (*AXES, "other"), _BITS, _BITS)
     groups = parameter_groups(supernet, phase, config)
     step = ElasticStep(
@@ -118,30 +116,6 @@ def _config(spec: StepSpec) -> TrainConfig:
     return TrainConfig.model_validate(
         {"space": spec.space, "batches": [batch], "random_subnets": 1, **spec.changes}
     )
-
-
-@torch.no_grad()
-def _rough_scales(encoder: ElasticEncoder, config: TrainConfig) -> ScaleTable:
-    """Scales that cost nothing to find; how well they fit changes neither memory nor time."""
-    tensors: dict[str, torch.Tensor] = {}
-    weights = EncoderWeights(encoder.encoder)
-    for layer, bits in _quantized(encoder):
-        largest = weights.weight(layer).abs().amax(1)  # fresh adapters add nothing
-        tensors[weight_key(layer, bits)] = largest / signed_codes(bits)[1] + 1e-6
-        tensors[input_key(layer, bits)] = torch.tensor([4 / (1 << bits), -2.0])
-    for block in range(encoder.geometry.depth):
-        for bits in ATTENTION_BITS:
-            own = 4 / (1 << bits)
-            tensors[attention_key(block, bits)] = torch.tensor([own, own, own, 1 / (1 << bits)])
-    device = encoder.encoder.pos_embed.device
-    moved = {name: value.to(device) for name, value in tensors.items()}
-    return ScaleTable(moved, relative=True, activation=config.activation).to(device)
-
-
-def _quantized(encoder: ElasticEncoder) -> Iterator[tuple[str, int]]:
-    for block in range(encoder.geometry.depth):
-        yield from ((f"blocks.{block}.{name}", bits) for name in LINEARS for bits in _BITS)
-    yield from ((name, EDGE_BITS) for name in (PATCH, NECK_LINEAR, NECK_CONV))
 
 
 def _peak(device: torch.device) -> float:

@@ -1,0 +1,142 @@
+"""What is compared: the full network in float, the same at 8 bits, and the chosen designs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hwnas.cost import CostContext
+from hwnas.device import DeviceProfile, find
+from hwnas.errors import ArchError, ConfigError
+from hwnas.export.runtimes import Runtime
+from hwnas.space import Arch, SearchSpace, load_space
+from hwnas.space.axes import SAM_AXES, arch_with, axis_settings
+from hwnas.supernet.base_model import load_base
+from hwnas.supernet.random_supernet import random_supernet
+from hwnas.supernet.sam_supernet import SamSupernet
+from hwnas.supernet.subnet import Subnet
+from hwnas.workflows.arch_sources import archs_from
+from hwnas.workflows.context import make_context
+from hwnas.workflows.export_source import is_run_folder, open_source
+from hwnas.workload.sam_geometry import GEOMETRIES
+from hwnas.workload.sam_plan import EncoderPlan
+
+__all__ = ["DesignChoice", "Subject", "choose", "subjects_of"]
+
+_FULL: tuple[Runtime, ...] = ("torch", "onnxruntime", "openvino")
+_OURS: tuple[Runtime, ...] = ("onnxruntime", "openvino", "tvm")
+_INT8 = 8
+
+
+@dataclass(frozen=True)
+class DesignChoice:
+    """Which designs of whose supernet.
+
+    Attributes:
+        source: A run folder; or with `space` whatever `archs_from` takes.
+        picks: For a run folder what `hwnas export --pick` takes, the knee without any; else the
+            beginnings of ids, all designs without any.
+        random_weights: Random weights in the space's shapes, with rough scales: times and bytes
+            do not depend on the values, and quality is not scored.
+    """
+
+    source: str
+    picks: tuple[str, ...] = ()
+    space: str | SearchSpace | None = None
+    supernet: str | None = None
+    device: str | DeviceProfile = "host"
+    random_weights: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to open in some runtimes; `arch` is None for full precision."""
+
+    name: str
+    subnet: Subnet
+    sam: Any
+    runtimes: tuple[Runtime, ...]
+    arch: Arch | None = None
+
+
+def choose(choice: DesignChoice) -> tuple[CostContext, tuple[Arch, ...]]:
+    """The designs, and the context of their costs.
+
+    Raises:
+        ConfigError, ArchError, RunError, InfeasibleError: nothing, or no single design, fits.
+    """
+    device = find(choice.device) if isinstance(choice.device, str) else choice.device
+    if is_run_folder(choice.source):
+        if choice.space is not None:
+            raise ConfigError("--space: a run folder knows its own; leave it out")
+        opened = [
+            open_source(choice.source, choice=pick, supernet=choice.supernet, device=device)
+            for pick in choice.picks or ("knee",)
+        ]
+        return opened[0].context, tuple(dict.fromkeys(one.arch for one in opened))
+    if choice.space is None:
+        raise ConfigError(
+            f"{choice.source}: no run folder, and designs out of a file need --space; expected a "
+            "folder that `hwnas search` made, or designs with --space NAME"
+        )
+    space = load_space(choice.space)
+    archs = archs_from(space, choice.source, seed=choice.seed)
+    found = [arch for arch in archs if not choice.picks or arch.id.startswith(choice.picks)]
+    if not found:
+        raise ArchError(
+            f"{choice.source}: no design begins with {', '.join(choice.picks)}; expected "
+            f"beginnings of {', '.join(archs.ids[:6])}"
+        )
+    return make_context(space, device=device, supernet=choice.supernet), tuple(found)
+
+
+def subjects_of(
+    choice: DesignChoice, context: CostContext, archs: Sequence[Arch], resolution: int | None
+) -> tuple[SamSupernet, list[Subject]]:
+    """The supernet, and what is compared: full precision first, then 8 bits, then the designs.
+
+    `resolution` is that of the first two, by default the largest of the space.
+    """
+    space = context.space
+    axes = {axis.name: axis for axis in SAM_AXES}
+    whole = arch_with(space, axis_settings(space, axes["bits"], _INT8))
+    if resolution is not None:
+        settings = axis_settings(space, axes["resolution"], resolution)
+        whole = arch_with(space, {**axis_settings(space, axes["bits"], _INT8), **settings})
+    base, supernet = _models(choice, context)
+    side = supernet.resolution(whole)
+    if resolution not in (None, side):
+        raise ConfigError(
+            f"--resolution {resolution}: {space.name} has {side} px next to it; name one of its own"
+        )
+    full = EncoderPlan.uniform(base.geometry, resolution=side)
+    found = [Subject("full precision", base.subnet(full), base.sam, _FULL)]
+    found.append(Subject("W8A8, largest", supernet.subnet(whole), supernet.sam, _OURS, whole))
+    for arch in archs:
+        found.append(Subject(arch.id, supernet.subnet(arch), supernet.sam, _OURS, arch))
+    return supernet, found
+
+
+def _models(choice: DesignChoice, context: CostContext) -> tuple[SamSupernet, SamSupernet]:
+    """The full-precision base, and the supernet."""
+    if choice.random_weights:
+        return _random_models(choice, context)
+    supernet = context.require("supernet", by="hwnas bench deploy")
+    if not isinstance(supernet, SamSupernet):
+        raise ConfigError(
+            f"{context.space.name}: its supernet is a {type(supernet).__name__}; only subnets of a "
+            "SAM supernet can be exported"
+        )
+    return SamSupernet(load_base(context.supernet_source or context.space.name)), supernet
+
+
+def _random_models(choice: DesignChoice, context: CostContext) -> tuple[SamSupernet, SamSupernet]:
+    if context.space.name not in GEOMETRIES:
+        raise ConfigError(
+            f"--random-weights: {context.space.name} is not one of {', '.join(GEOMETRIES)}, whose "
+            "shapes are known"
+        )
+    supernet = random_supernet(GEOMETRIES[context.space.name], seed=choice.seed)
+    return SamSupernet(supernet.sam), supernet
