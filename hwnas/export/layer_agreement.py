@@ -1,8 +1,10 @@
-"""Where torch and ONNX Runtime part: the codes of every layer's input, block by block.
+"""Where torch and ONNX Runtime part: the codes of every layer's input, each by itself.
 
-Each block is run by torch on what ONNX Runtime gave to it, so that differences do not add up from
-block to block. Rounding of float32 sums moves a value over the border between two codes now and
-then: a few codes of a layer differ, by one. An error in a layer shows as many codes, or far ones.
+Torch runs each block on what ONNX Runtime gave to it, and each layer in it on the codes that ONNX
+Runtime multiplied, so that differences do not add up. Rounding of float32 sums moves a value over
+the border between two codes now and then: a few codes of a layer differ, by one. (Of the layer
+behind it, which sees the whole token move, hundreds would, hence the codes from there.) An error
+in a layer shows as many codes, or far ones.
 """
 
 from __future__ import annotations
@@ -23,15 +25,15 @@ from hwnas.quant.linear import ActivationGrid
 from hwnas.supernet.encoder_layers import Apply
 from hwnas.supernet.encoder_view import BlockView, EncoderView
 from hwnas.supernet.subnet import Subnet
-from hwnas.supernet.windows import merge_windows
+from hwnas.supernet.windows import merge_windows, split_windows
 
 __all__ = ["LayerAgreement", "compare_layers", "first_parting"]
 
 Array = NDArray[Any]
 _LINEARS = ("qkv", "proj", "lin1", "lin2")
 _NECK = ("neck/linear", "neck/conv", "embedding")
-_MANY = 0.01  # of a layer's codes; rounding moves less than 0.3 % of them
-_WIDE = 0.02  # of the norm of an output
+_MANY = 0.01  # of a layer's codes; rounding moves less than a tenth of that
+_WIDE = 1e-3  # of the norm of an output; rounding moves less than a tenth of that
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ def compare_layers(
     recorder = _Recorder(subnet.view(), subnet.plan.resolution)
     blocks = [f"blocks/{block.index}" for block in subnet.view().blocks]
     found = _run(model, image, [*recorder.inputs(), *blocks, "embedding"])
+    recorder.follow(found)
     view = recorder.view
     with torch.no_grad():
         x, outputs = view.tokens(image), {}
@@ -99,15 +102,20 @@ def _output(name: str, ours: Array, theirs: Array) -> LayerAgreement:
 
 @dataclass
 class _Recorded:
-    """A layer that remembers the codes of its inputs, in order."""
+    """A layer that remembers the codes of its inputs, in order, and goes on from `theirs` (T, C)."""
 
     layer: Apply
     grid: ActivationGrid
     seen: list[Array] = field(default_factory=list)
+    theirs: torch.Tensor | None = None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         codes = self.grid.codes(x, center=CENTER).to(torch.int8)
+        done = sum(map(len, self.seen))
         self.seen.append(codes.reshape(-1, codes.shape[-1]).numpy())
+        if self.theirs is not None:
+            part = self.theirs[done : done + len(self.seen[-1])].float() + CENTER
+            x = (part * self.grid.scale + self.grid.offset).view_as(x)
         return self.layer(x)
 
 
@@ -150,6 +158,19 @@ class _Recorder:
     def inputs(self) -> list[str]:
         """Names in the graph that may hold the codes of a layer's input."""
         return [f"{name}/{word}" for name in self._layers for word in ("codes", "moved")]
+
+    def follow(self, found: dict[str, Array]) -> None:
+        """Have the layers of the blocks go on from these codes, in the order of their calls."""
+        for name, (recorded, window, grid) in self._layers.items():
+            if not name.startswith("blocks/"):
+                continue
+            theirs = torch.from_numpy(found[name])
+            theirs = theirs.reshape(-1, theirs.shape[-1])
+            if window:
+                padded = -(-grid // window) * window
+                whole = theirs.view(1, padded, padded, -1)
+                theirs = split_windows(whole, window).reshape(-1, theirs.shape[-1])
+            recorded.theirs = theirs
 
     def codes(self) -> dict[str, Array]:
         """Codes (T, C) of each layer in the reading order of the map."""

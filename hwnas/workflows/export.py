@@ -210,7 +210,7 @@ class _Job:
             worst = max(layers, key=lambda layer: layer.differing)
             self.checks.append(
                 f"ONNX Runtime: {100 * (1 - differing):.4f} % of {codes} codes that the layers "
-                f"multiply are equal to torch's, each block given the same input; most differ in "
+                f"multiply are equal to torch's, each layer given the same codes; most differ in "
                 f"{worst.name} ({100 * worst.differing:.2g} %, by up to {worst.largest})."
             )
         self.checks.append(f"ONNX Runtime: {layers[-1]} in the neck alone.")

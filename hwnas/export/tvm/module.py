@@ -141,7 +141,7 @@ def _write_parameters(
 
     Programs share a constant of the same name and value.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors = {name: table.ravel() for name, table in tokens.items()}
     names: dict[str, list[str]] = {}
@@ -154,7 +154,7 @@ def _write_parameters(
                 kept = f"{program}/{name}"
                 tensors[kept] = value
             names[program].append(kept)
-    save_file(tensors, file)
+    file.write_bytes(save(tensors))  # save_file would let nobody but its owner read the file
     return names
 
 

@@ -187,3 +187,8 @@ def test_denormals_are_flushed_while_a_module_runs_and_kept_afterwards() -> None
     with pytest.raises(ZeroDivisionError), runner._flushed_denormals():
         _ = 1 / 0
     assert smallest() > 0
+
+
+def test_a_module_can_be_read_by_whoever_can_read_its_folder(exported: TvmExport) -> None:
+    modes = {file.name: file.stat().st_mode & 0o044 for file in exported.folder.iterdir()}
+    assert set(modes.values()) == {modes["module.json"]}, modes
