@@ -102,7 +102,7 @@ def _output(name: str, ours: Array, theirs: Array) -> LayerAgreement:
 
 @dataclass
 class _Recorded:
-    """A layer that remembers the codes of its inputs, in order, and goes on from `theirs` (T, C)."""
+    """A layer that remembers the codes of its inputs and goes on from `theirs` (T, C)."""
 
     layer: Apply
     grid: ActivationGrid
