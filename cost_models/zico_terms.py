@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,19 @@ class ZicoTerms:
     maps: dict[str, MapOfLayer]
     capped: int
     skipped: tuple[str, ...]
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> ZicoTerms:
+        """What `record` has kept."""
+        maps = {name: MapOfLayer(*fields) for name, fields in record["maps"].items()}
+        return cls(record["logs"], record["weights"], maps, record["capped"],
+                   tuple(record["skipped"]))  # fmt: skip
+
+    def record(self) -> dict[str, Any]:
+        """Plain JSON that `of_record` reads."""
+        maps = {name: [one.source, one.channels] for name, one in self.maps.items()}
+        return {"logs": self.logs, "weights": self.weights, "maps": maps, "capped": self.capped,
+                "skipped": list(self.skipped)}  # fmt: skip
 
     @property
     def zico(self) -> float:

@@ -33,6 +33,7 @@ class Remembering(Protocol):
         """Use what `records` hold from now on, and add what is measured, as soon as it is.
 
         The records belong to this model with these options, weights and images: whoever hands them
-        over sees to that.
+        over sees to that. Models that say the same `memory` (a word, an attribute) have one place
+        together, and have to put their options into the keys.
         """
         ...

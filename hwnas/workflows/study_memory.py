@@ -178,7 +178,8 @@ class KeptCost:
 
 
 def keep_inside(models: Mapping[str, CostModel], records: Records) -> None:
-    """Give every model that measures inside a place to remember it, by its name here."""
+    """Give every model that measures inside a place to remember it: its `memory`, else its name."""
     for name, model in models.items():
         if isinstance(model, Remembering):
-            model.remember_in(_Part(records, f"inside/{name}/"))
+            place = getattr(model, "memory", name)
+            model.remember_in(_Part(records, f"inside/{place}/"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import pickle
@@ -22,6 +23,7 @@ from hwnas.supernet.probing import BatchSize, ImageBatch, Probe, probeable, weig
 from hwnas.supernet.probing.layer_choice import choose_layers
 from hwnas.supernet.probing.sources import weight_seed
 from hwnas.testing import check_cost_model
+from hwnas.workflows.study_memory import Memory
 from tests.supernet.probing.small_cnn import (
     CnnSupernet,
     cnn_arch,
@@ -257,6 +259,45 @@ def test_a_network_is_scored_once_and_a_pickled_model_scores_alike() -> None:
     assert supernet.probes == 2
     plain = Zico(CostContext(cnn_space(), data=cnn_data), batch_images=6)
     assert pickle.loads(pickle.dumps(plain)).note == plain.note
+
+
+def _kept(records: Memory) -> Memory:
+    """The same after a way through a file."""
+    return Memory({key: json.loads(json.dumps(one)) for key, one in records.items()})
+
+
+def test_gradients_are_remembered_and_serve_zico_bc_too() -> None:
+    records = Memory()
+    context = cnn_context()
+    archs = [cnn_arch(context.space, depth=d) for d in (1, 3)]
+    first = Zico(context, batch_images=6, seeds=2)
+    first.remember_in(records)
+    score = first.evaluate(archs)
+    assert len(records) == 4  # two networks, two draws
+
+    again = Zico(cnn_context(), batch_images=6, seeds=2)
+    corrected = ZicoBc(cnn_context(), batch_images=6, seeds=2)
+    expected = ZicoBc(cnn_context(), batch_images=6, seeds=2).evaluate(archs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cost_models.zico.zico_terms", None)  # calling it would fail
+        for model in (again, corrected):
+            model.remember_in(_kept(records))
+        assert np.array_equal(again.evaluate(archs), score)
+        assert np.array_equal(corrected.evaluate(archs), expected)
+    assert not np.array_equal(score, expected)
+
+
+@pytest.mark.parametrize(
+    "options", [{"batches": 5}, {"batch_images": 4}, {"weights": "inherited"}, {"layers": ".*1.*"}]
+)
+def test_gradients_of_other_options_are_not_taken(options: dict[str, Any]) -> None:
+    records = Memory()
+    arch = cnn_arch(cnn_space())
+    for changes in ({}, options):
+        model = Zico(cnn_context(), **{"batch_images": 6, "seeds": 1, **changes})
+        model.remember_in(records)
+        model.evaluate([arch])
+    assert len(records) == 2
 
 
 def test_options_that_make_no_sense_are_all_named() -> None:

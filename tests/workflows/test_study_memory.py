@@ -121,3 +121,17 @@ def test_two_models_that_measure_inside_keep_apart() -> None:
     assert "part" in one.records
     assert "part" not in other.records
     assert records == {"inside/one/part": {"a": 1}}
+
+
+def test_models_of_one_memory_share_it() -> None:
+    class Inside(Depth):
+        memory = "both"
+
+        def remember_in(self, records: Any) -> None:
+            self.records = records
+
+    one, other, records = Inside(), Inside(), Memory()
+    keep_inside({"one": one, "other": other}, records)  # type: ignore[dict-item]
+    one.records.add("part", {"a": 1})
+    assert other.records["part"] == {"a": 1}
+    assert records == {"inside/both/part": {"a": 1}}
