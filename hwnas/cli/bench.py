@@ -104,7 +104,9 @@ def _deploy(
     ] = None,
     space: Annotated[str | None, typer.Option(help="Space of designs out of a file.")] = None,
     supernet: Annotated[str | None, typer.Option(help="Supernet by name or file.")] = None,
-    device: Annotated[str, typer.Option(help="This machine's profile, for TVM.")] = "host",
+    device: Annotated[
+        str | None, typer.Option(help="This machine's profile; default: the run's, else host.")
+    ] = None,
     runtimes: Annotated[
         str | None,
         typer.Option(help="Of torch, onnxruntime, openvino, tvm; default: what is installed."),
@@ -125,7 +127,7 @@ def _deploy(
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Designs in every runtime here, beside the full network in float and at 8 bits."""
+    """Designs in three runtimes, beside the full network at 8 bits and, in torch too, in float."""
     from hwnas.cli.progress import progress
     from hwnas.workflows.bench_deploy import DeployBench, DesignChoice, bench_deploy
 

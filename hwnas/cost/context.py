@@ -53,9 +53,10 @@ class CostContext:
         if name not in self._loaded:
             value = getattr(self, name)
             if value is None:
-                raise CostError(
-                    f"{asking} needs a {name} and none was given; pass {_HOW_TO_PASS[name]}"
-                )
+                advice = f"pass {_HOW_TO_PASS[name]}"
+                if name == "supernet" and self.supernet_source is not None:
+                    advice = f"{self.space.name} names no builder that could read a file"
+                raise CostError(f"{asking} needs a {name} and none was given; {advice}")
             on_demand = name in ("supernet", "data") and callable(value)
             self._loaded[name] = value() if on_demand else value
         return self._loaded[name]

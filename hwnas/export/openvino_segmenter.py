@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hwnas.errors import ConfigError
 from hwnas.export.run import Segmenter
 
-__all__ = ["OpenVinoSegmenter", "require_openvino"]
-
-
-def require_openvino() -> None:
-    """Raises ConfigError where OpenVINO is not installed."""
-    if find_spec("openvino") is None:
-        raise ConfigError("OpenVINO is not installed; pip install 'hwnas[openvino]'")
+__all__ = ["OpenVinoSegmenter"]
 
 
 class OpenVinoSegmenter(Segmenter):
@@ -26,7 +18,6 @@ class OpenVinoSegmenter(Segmenter):
     """
 
     def __init__(self, folder: str | Path, resolution: int, *, threads: int = 0) -> None:
-        require_openvino()
         import openvino  # type: ignore[import-untyped]
 
         self.resolution = resolution

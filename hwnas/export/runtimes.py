@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,11 +52,11 @@ def chosen_runtimes(names: Sequence[str] | None) -> tuple[Runtime, ...]:
         ConfigError: an unknown name, or a runtime that is not installed.
     """
     unknown = [name for name in names or () if name not in RUNTIMES]
-    if unknown or names == []:
+    if unknown or (names is not None and not names):
         raise ConfigError(
             f"runtimes {', '.join(unknown) or 'none'}: expected some of {', '.join(RUNTIMES)}"
         )
-    installed = [name for name in RUNTIMES if runtime_version(name) is not None]
+    installed = [name for name in RUNTIMES if _is_installed(name)]
     missing = [name for name in names or () if name not in installed]
     if missing:
         extras = {"onnxruntime": "onnx", "openvino": "openvino", "tvm": "tvm"}
@@ -64,6 +65,12 @@ def chosen_runtimes(names: Sequence[str] | None) -> tuple[Runtime, ...]:
             f"'hwnas[{','.join(extras[name] for name in missing)}]'"
         )
     return tuple(name for name in RUNTIMES if name in (installed if names is None else names))
+
+
+def _is_installed(name: Runtime) -> bool:
+    """Whether a runtime, and the package that writes its files, is there."""
+    writes = name not in ("onnxruntime", "openvino") or find_spec("onnx") is not None
+    return writes and runtime_version(name) is not None
 
 
 def runtime_version(name: Runtime) -> str | None:
@@ -133,7 +140,8 @@ def _in_tvm(
     from hwnas.export.tvm.module import export_tvm
     from hwnas.export.tvm.segmenter import TvmSegmenter
 
-    assert builder is not None
+    if builder is None:
+        raise ConfigError("tvm: a module is compiled for a device; give its builder")
     written = export_tvm(folder / "tvm", subnet, builder, sam=sam)
     constants = written.programs["encoder"].values.values()
     held = sum(value.nbytes for value in constants) + written.file_bytes["encoder.so"]

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from safetensors.torch import save as to_bytes
 
 from hwnas.errors import CheckpointError
+from hwnas.records.files import explained
 from hwnas.records.tensor_files import (
     gunzip_tensors,
     gzip_tensors,
@@ -202,17 +203,24 @@ def save_weights(
 
     A name that ends in `.safetensors.gz` gives a file packed by gzip, equal for equal weights and
     metadata.
+
+    Raises:
+        RunError: it cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = pack(weights) if packed else {k: v.contiguous() for k, v in weights.items()}
     partial = path.with_name(path.name + ".part")
-    if is_gzipped(path):
-        partial.write_bytes(gzip_tensors(to_bytes(tensors, metadata or {})))
-    else:
-        save_file(tensors, partial, metadata=metadata or {})
-    partial.chmod(0o644)  # safetensors makes private files
-    os.replace(partial, path)
+    with explained("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            if is_gzipped(path):
+                partial.write_bytes(gzip_tensors(to_bytes(tensors, metadata or {})))
+            else:
+                save_file(tensors, partial, metadata=metadata or {})
+            partial.chmod(0o644)  # safetensors makes private files
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
     return path
 
 

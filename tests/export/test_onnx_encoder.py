@@ -49,6 +49,8 @@ def test_codes_of_every_layer_are_torchs(style: GraphStyle, changes: dict[str, i
         "blocks/2/qkv", "blocks/2/proj", "blocks/2/lin1", "blocks/2/lin2", "blocks/2",
     ]  # fmt: skip
     assert first_parting(layers) is None, "\n".join(map(str, layers))
+    # each block goes on from the codes of the runtime: no flipped code reaches its output
+    assert max(layer.error for layer in layers if layer.name.startswith("blocks/")) < 2e-5
     codes = sum(layer.codes for layer in layers)
     assert sum(layer.codes * layer.differing for layer in layers) / codes < 1e-3
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hwnas.errors import CheckpointError
+from hwnas.errors import CheckpointError, RunError
 from hwnas.supernet import checkpoint
 from hwnas.supernet.checkpoint import (
     PUBLISHED,
@@ -168,7 +168,7 @@ def test_half_a_file_is_never_left_under_the_name(
         raise OSError("no space left")
 
     monkeypatch.setattr(checkpoint, "gzip_tensors", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(RunError, match="no space"):
         save_weights(path, {"a": torch.ones(9)})
     assert torch.equal(read_tensors(path)["a"], torch.zeros(9))
 
@@ -257,3 +257,11 @@ def test_opening_a_checkpoint_leaves_the_random_state() -> None:
     load_sam("sam-vit-t")
     build("sam-vit-t")
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.safetensors.gz"])
+def test_what_cannot_be_written_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(RunError, match="cannot write"):
+        save_weights(tmp_path / name, {"a": torch.zeros(3)})
+    assert [path.name for path in tmp_path.iterdir()] == [name]

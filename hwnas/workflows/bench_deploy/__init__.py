@@ -1,4 +1,4 @@
-"""Designs in every runtime of this machine, beside the full network in float and at 8 bits."""
+"""Designs in three runtimes of this machine, beside the full network in float and at 8 bits."""
 
 from hwnas.workflows.bench_deploy.bench import DeployBench, bench_deploy
 from hwnas.workflows.bench_deploy.subjects import DesignChoice

@@ -20,7 +20,13 @@ from hwnas.export.quality import segmenter_scores, truths_of
 from hwnas.export.run import coordinates, preprocess
 from hwnas.export.runtimes import Runnable, chosen_runtimes, runnable, torch_threads
 from hwnas.space import Archs
-from hwnas.workflows.bench_deploy.subjects import DesignChoice, Subject, choose, subjects_of
+from hwnas.workflows.bench_deploy.subjects import (
+    DESIGN_RUNTIMES,
+    DesignChoice,
+    Subject,
+    choose,
+    subjects_of,
+)
 from hwnas.workflows.evaluate.data import EvaluationData, open_data
 from hwnas.workflows.watch import Silent, Watch
 
@@ -29,6 +35,7 @@ __all__ = ["DeployBench", "bench_deploy"]
 _LOG = logging.getLogger(__name__)
 _MEGA, _PERCENT = 1e6, 100
 Row = dict[str, object]
+_UNKNOWN: Row = {"predicted ms": None, "from ms": None, "to ms": None, "known as": None}
 
 
 @dataclass(frozen=True)
@@ -90,15 +97,21 @@ def bench_deploy(
     """
     options, watch = options or DeployBench(), watch or Silent()
     runtimes = chosen_runtimes(options.runtimes)
-    data = None if options.data is None else open_data(
-        options.data, split=options.split, max_images=options.max_images, seed=choice.seed
-    )  # fmt: skip
-    if data is not None and choice.random_weights:
+    if not set(runtimes) & set(DESIGN_RUNTIMES):
+        raise ConfigError(
+            f"runtimes {', '.join(runtimes)}: torch runs full precision alone; name one of "
+            f"{', '.join(DESIGN_RUNTIMES)} too, installed with pip install 'hwnas[onnx]'"
+        )
+    if options.data is not None and choice.random_weights:
         raise ConfigError("--random-weights have no quality to score; leave --data out")
     context, archs = choose(choice)
     builder = _builder(context) if "tvm" in runtimes else None
+    watch.begin("opening the supernet", None)
+    subjects = subjects_of(choice, context, archs, options.resolution)
+    data = None if options.data is None else open_data(
+        options.data, split=options.split, max_images=options.max_images, seed=choice.seed
+    )  # fmt: skip
     watch.begin("writing the networks", None)
-    _, subjects = subjects_of(choice, context, archs, options.resolution)
     with tempfile.TemporaryDirectory(prefix="hwnas-bench-") as kept, torch_threads(options.threads):
         entries = []
         for place, subject in enumerate(subjects):
@@ -114,7 +127,7 @@ def bench_deploy(
     predicted = _predictions(context, subjects)
     full = [min(e.encoder_ms) for e in entries if e.subject.arch is None]
     return [
-        _row(entry, min(full, default=None), quality, predicted.get(entry.subject.name))
+        _row(entry, min(full, default=None), quality, predicted.get(entry.subject.name, _UNKNOWN))
         for entry, quality in zip(entries, qualities, strict=True)
     ]
 
@@ -186,10 +199,8 @@ def _qualities(
     return rows
 
 
-def _predictions(
-    context: CostContext, subjects: Sequence[Subject]
-) -> dict[str, tuple[float, float | None, float | None]]:
-    """Latency in ms and its interval by subject; empty where the model cannot say."""
+def _predictions(context: CostContext, subjects: Sequence[Subject]) -> dict[str, Row]:
+    """Latency in ms, its interval and how it is known, by subject; empty where nothing can say."""
     named = [(subject.name, subject.arch) for subject in subjects if subject.arch is not None]
     try:
         model = build("latency", context)
@@ -202,30 +213,22 @@ def _predictions(
     highs = unknown if batch.hi is None else batch.hi.tolist()
     values = batch.value.tolist()
     return {
-        name: (value, low, high)
+        name: {"predicted ms": value, "from ms": low, "to ms": high, "known as": batch.fidelity}
         for (name, _), value, low, high in zip(named, values, lows, highs, strict=True)
     }
 
 
-def _row(
-    entry: _Entry, full: float | None, quality: Row,
-    predicted: tuple[float, float | None, float | None] | None,
-) -> Row:  # fmt: skip
+def _row(entry: _Entry, full: float | None, quality: Row, predicted: Row) -> Row:
     encoder, decoder = min(entry.encoder_ms), min(entry.decoder_ms)
-    value, low, high = predicted or (None, None, None)
-    if entry.opened.runtime != "tvm":
-        value = low = high = None
     return {
         "network": entry.subject.name,
         "px": entry.subject.subnet.plan.resolution,
         "runtime": entry.opened.runtime,
         "encoder ms": encoder,
-        "median": statistics.median(entry.encoder_ms),
+        "median ms": statistics.median(entry.encoder_ms),
         "faster": None if full is None else full / encoder,
         "with a box ms": encoder + decoder,
-        "predicted": value,
-        "from": low,
-        "to": high,
+        **(predicted if entry.opened.runtime == "tvm" else _UNKNOWN),
         "encoder MB": entry.opened.encoder_bytes / _MEGA,
         **quality,
     }

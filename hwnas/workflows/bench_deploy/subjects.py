@@ -8,6 +8,7 @@ from typing import Any
 
 from hwnas.cost import CostContext
 from hwnas.device import DeviceProfile, find
+from hwnas.device.catalog import HOST
 from hwnas.errors import ArchError, ConfigError
 from hwnas.export.runtimes import Runtime
 from hwnas.space import Arch, SearchSpace, load_space
@@ -15,6 +16,7 @@ from hwnas.space.axes import SAM_AXES, arch_with, axis_settings
 from hwnas.supernet.base_model import load_base
 from hwnas.supernet.random_supernet import random_supernet
 from hwnas.supernet.sam_supernet import SamSupernet
+from hwnas.supernet.semantic import classes_of
 from hwnas.supernet.subnet import Subnet
 from hwnas.workflows.arch_sources import archs_from
 from hwnas.workflows.context import make_context
@@ -22,10 +24,11 @@ from hwnas.workflows.export_source import is_run_folder, open_source
 from hwnas.workload.sam_geometry import GEOMETRIES
 from hwnas.workload.sam_plan import EncoderPlan
 
-__all__ = ["DesignChoice", "Subject", "choose", "subjects_of"]
+__all__ = ["DESIGN_RUNTIMES", "DesignChoice", "Subject", "choose", "subjects_of"]
 
 _FULL: tuple[Runtime, ...] = ("torch", "onnxruntime", "openvino")
-_OURS: tuple[Runtime, ...] = ("onnxruntime", "openvino", "tvm")
+DESIGN_RUNTIMES: tuple[Runtime, ...] = ("onnxruntime", "openvino", "tvm")
+"""What multiplies integers; PyTorch runs full precision alone."""
 _INT8 = 8
 
 
@@ -37,6 +40,7 @@ class DesignChoice:
         source: A run folder; or with `space` whatever `archs_from` takes.
         picks: For a run folder what `hwnas export --pick` takes, the knee without any; else the
             beginnings of ids, all designs without any.
+        device: This machine's profile; that of the run folder by default, else `host`.
         random_weights: Random weights in the space's shapes, with rough scales: times and bytes
             do not depend on the values, and quality is not scored.
     """
@@ -45,7 +49,7 @@ class DesignChoice:
     picks: tuple[str, ...] = ()
     space: str | SearchSpace | None = None
     supernet: str | None = None
-    device: str | DeviceProfile = "host"
+    device: str | DeviceProfile | None = None
     random_weights: bool = False
     seed: int = 0
 
@@ -68,6 +72,8 @@ def choose(choice: DesignChoice) -> tuple[CostContext, tuple[Arch, ...]]:
         ConfigError, ArchError, RunError, InfeasibleError: nothing, or no single design, fits.
     """
     device = find(choice.device) if isinstance(choice.device, str) else choice.device
+    if choice.random_weights and choice.supernet is not None:
+        raise ConfigError("--random-weights: there are no weights in them; leave --supernet out")
     if is_run_folder(choice.source):
         if choice.space is not None:
             raise ConfigError("--space: a run folder knows its own; leave it out")
@@ -89,13 +95,13 @@ def choose(choice: DesignChoice) -> tuple[CostContext, tuple[Arch, ...]]:
             f"{choice.source}: no design begins with {', '.join(choice.picks)}; expected "
             f"beginnings of {', '.join(archs.ids[:6])}"
         )
-    return make_context(space, device=device, supernet=choice.supernet), tuple(found)
+    return make_context(space, device=device or find(HOST), supernet=choice.supernet), tuple(found)
 
 
 def subjects_of(
     choice: DesignChoice, context: CostContext, archs: Sequence[Arch], resolution: int | None
-) -> tuple[SamSupernet, list[Subject]]:
-    """The supernet, and what is compared: full precision first, then 8 bits, then the designs.
+) -> list[Subject]:
+    """What is compared: full precision first, then 8 bits, then the designs.
 
     `resolution` is that of the first two, by default the largest of the space.
     """
@@ -108,15 +114,15 @@ def subjects_of(
     base, supernet = _models(choice, context)
     side = supernet.resolution(whole)
     if resolution not in (None, side):
-        raise ConfigError(
-            f"--resolution {resolution}: {space.name} has {side} px next to it; name one of its own"
-        )
+        sides = ", ".join(map(str, space.gene("resolution").options))
+        raise ConfigError(f"--resolution {resolution}: expected one of {space.name}'s, {sides}")
     full = EncoderPlan.uniform(base.geometry, resolution=side)
-    found = [Subject("full precision", base.subnet(full), base.sam, _FULL)]
-    found.append(Subject("W8A8, largest", supernet.subnet(whole), supernet.sam, _OURS, whole))
-    for arch in archs:
-        found.append(Subject(arch.id, supernet.subnet(arch), supernet.sam, _OURS, arch))
-    return supernet, found
+    designs = [("W8A8, largest", whole), *((a.id, a) for a in archs if a != whole)]
+    return [
+        Subject("full precision", base.subnet(full), base.sam, _FULL),
+        *(Subject(name, supernet.subnet(arch), supernet.sam, DESIGN_RUNTIMES, arch)
+          for name, arch in designs),
+    ]  # fmt: skip
 
 
 def _models(choice: DesignChoice, context: CostContext) -> tuple[SamSupernet, SamSupernet]:
@@ -129,6 +135,8 @@ def _models(choice: DesignChoice, context: CostContext) -> tuple[SamSupernet, Sa
             f"{context.space.name}: its supernet is a {type(supernet).__name__}; only subnets of a "
             "SAM supernet can be exported"
         )
+    if classes_of(supernet.sam) is not None:
+        raise ConfigError("a model with a semantic head cannot be exported; give one for prompts")
     return SamSupernet(load_base(context.supernet_source or context.space.name)), supernet
 
 
