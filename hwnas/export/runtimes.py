@@ -33,7 +33,6 @@ Runtime = Literal["torch", "onnxruntime", "openvino", "tvm"]
 RUNTIMES: dict[Runtime, str] = {
     "torch": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino", "tvm": "apache-tvm",
 }  # fmt: skip
-_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)

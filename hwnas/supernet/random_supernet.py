@@ -5,7 +5,7 @@ None of the three depends on the values, or on how well the scales fit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -33,14 +33,14 @@ def random_supernet(geometry: SamGeometry, *, seed: int) -> SamSupernet:
 
 
 @torch.no_grad()
-def rough_scales(encoder: ElasticEncoder) -> dict[str, torch.Tensor]:
-    """A scale for every quantizer of an encoder, by the names of `ScaleTable`.
+def rough_scales(encoder: ElasticEncoder, widths: Sequence[int] = BITS) -> dict[str, torch.Tensor]:
+    """A scale for every quantizer at these widths, by the names of `ScaleTable`.
 
     Weights: by their largest value in each output; an encoder's adapters must add nothing yet.
     """
     tensors: dict[str, torch.Tensor] = {}
     weights = EncoderWeights(encoder.encoder)
-    for layer, bits in _quantized(encoder):
+    for layer, bits in _quantized(encoder, widths):
         largest = weights.weight(layer).abs().amax(1)
         tensors[weight_key(layer, bits)] = largest / signed_codes(bits)[1] + 1e-6
         tensors[input_key(layer, bits)] = torch.tensor([_SPAN / (1 << bits), -_SPAN / 2])
@@ -52,7 +52,7 @@ def rough_scales(encoder: ElasticEncoder) -> dict[str, torch.Tensor]:
     return {name: value.to(device) for name, value in tensors.items()}
 
 
-def _quantized(encoder: ElasticEncoder) -> Iterator[tuple[str, int]]:
+def _quantized(encoder: ElasticEncoder, widths: Sequence[int]) -> Iterator[tuple[str, int]]:
     for block in range(encoder.geometry.depth):
-        yield from ((f"blocks.{block}.{name}", bits) for name in LINEARS for bits in BITS)
+        yield from ((f"blocks.{block}.{name}", bits) for name in LINEARS for bits in widths)
     yield from ((name, EDGE_BITS) for name in (PATCH, NECK_LINEAR, NECK_CONV))

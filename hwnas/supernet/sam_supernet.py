@@ -35,7 +35,14 @@ from hwnas.supernet.trained_tensors import TrainedTensors, changed_weights
 from hwnas.workload.sam_geometry import GEOMETRIES, SamGeometry
 from hwnas.workload.sam_plan import EncoderPlan, plan_of
 
-__all__ = ["SamSupernet", "build", "save_supernet", "supernet_beside", "supernet_path"]
+__all__ = [
+    "SamSupernet",
+    "build",
+    "load_base",
+    "save_supernet",
+    "supernet_beside",
+    "supernet_path",
+]
 
 _PART = "supernet"
 _log = logging.getLogger(__name__)
@@ -132,6 +139,20 @@ def build(
         file = read_supernet_file(name_or_path)
         return _assemble(file, _base_of(file, base, str(name_or_path)), str(name_or_path))
     return _from_checkpoint(Path(name_or_path), load_sam(name_or_path, geometry))
+
+
+def load_base(name_or_path: str | Path) -> Any:
+    """Build the full-precision model that a supernet was made of, as it was before training.
+
+    `name_or_path` is a shipped name, a plain checkpoint, or a supernet file; one without weights
+    names a shipped model by its geometry.
+
+    Raises:
+        CheckpointError: the file cannot be read, or its base is not at hand.
+    """
+    if str(name_or_path) in GEOMETRIES or not is_supernet_file(name_or_path):
+        return load_sam(name_or_path)
+    return _base_of(read_supernet_file(name_or_path), None, str(name_or_path))
 
 
 def save_supernet(

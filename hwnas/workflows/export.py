@@ -27,9 +27,8 @@ from hwnas.export.torch_form import check_equal, load_subnet, save_subnet
 from hwnas.records.files import explained
 from hwnas.supernet.evaluation import evaluate_images, predict_masks
 from hwnas.supernet.identity import supernet_identity
-from hwnas.supernet.sam_supernet import SamSupernet
 from hwnas.workflows.evaluate.data import EvaluationData, open_data
-from hwnas.workflows.export_source import ExportSource
+from hwnas.workflows.export_source import ExportSource, exportable_supernet
 from hwnas.workflows.watch import Silent, Watch
 from hwnas.workload.sam_geometry import GEOMETRIES
 
@@ -128,12 +127,7 @@ class _Job:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        supernet = self.source.context.require("supernet", by="hwnas export")
-        if not isinstance(supernet, SamSupernet):
-            raise ConfigError(
-                f"{self.source.space.name}: its supernet is a {type(supernet).__name__}; only "
-                "subnets of a SAM supernet can be exported"
-            )
+        supernet = exportable_supernet(self.source.context, by="hwnas export")
         self.runtime = ""
         if "onnx" in self.formats:
             from hwnas.export.onnx_form import require_onnxruntime

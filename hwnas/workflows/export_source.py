@@ -17,11 +17,12 @@ from hwnas.records.verified import read_verified
 from hwnas.search import ParetoFront
 from hwnas.search.designs import Design
 from hwnas.space import Arch, Archs, SearchSpace, load_space
+from hwnas.supernet.sam_supernet import SamSupernet
 from hwnas.workflows.arch_sources import archs_from
 from hwnas.workflows.context import make_context
 from hwnas.workflows.rescoring import read_rescored
 
-__all__ = ["ExportSource", "is_run_folder", "open_source"]
+__all__ = ["ExportSource", "exportable_supernet", "open_source", "space_of"]
 
 _COSTS = ("bitops", "system_bitops", "model_size", "latency")
 _FIDELITY = {
@@ -72,16 +73,9 @@ def open_source(
     Raises:
         ConfigError, ArchError, RunError, InfeasibleError: nothing, or no single design, fits.
     """
-    if is_run_folder(source):
-        if space is not None:
-            raise ConfigError("--space: a run folder knows its own; leave it out")
+    found = space_of(source, space)
+    if found is None:
         return _of_run(Path(source), choice or "knee", supernet, device, data)
-    if space is None:
-        raise ConfigError(
-            f"{source}: no run folder, and designs out of a file need --space; expected a folder "
-            "that `hwnas search` made, or a file of designs with --space NAME"
-        )
-    found = load_space(space)
     archs = archs_from(found, str(source), seed=seed)
     arch = _one(archs, choice, str(source))
     profile = find(device) if isinstance(device, str) else device
@@ -89,9 +83,38 @@ def open_source(
     return ExportSource(arch, context, choice or str(source), None, _counted(context, arch, ()))
 
 
-def is_run_folder(source: str | Path) -> bool:
-    """Whether a search ran there."""
-    return (Path(source) / "config.yaml").is_file()
+def space_of(source: str | Path, space: str | SearchSpace | None) -> SearchSpace | None:
+    """The space of designs out of a file; None for a run folder, which knows its own.
+
+    Raises:
+        ConfigError: a run folder with a space, or anything else without.
+    """
+    if (Path(source) / "config.yaml").is_file():
+        if space is not None:
+            raise ConfigError("--space: a run folder knows its own; leave it out")
+        return None
+    if space is None:
+        raise ConfigError(
+            f"{source}: no run folder, and designs out of a file need --space; expected a folder "
+            "that `hwnas search` made, or a file of designs with --space NAME"
+        )
+    return load_space(space)
+
+
+def exportable_supernet(context: CostContext, *, by: str) -> SamSupernet:
+    """The context's supernet.
+
+    Raises:
+        CostError: there is none; the message names the command `by`.
+        ConfigError: it is no SAM.
+    """
+    supernet = context.require("supernet", by=by)
+    if not isinstance(supernet, SamSupernet):
+        raise ConfigError(
+            f"{context.space.name}: its supernet is a {type(supernet).__name__}; only subnets of a "
+            "SAM supernet can be exported"
+        )
+    return supernet
 
 
 def _one(archs: Archs, choice: str | None, source: str) -> Arch:

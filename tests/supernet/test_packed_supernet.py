@@ -24,30 +24,16 @@ from hwnas.supernet.scale_table import ScaleTable
 from hwnas.supernet.supernet_file import read_supernet_file
 from hwnas.supernet.trained_tensors import pack_adapters
 from hwnas.workflows.pack import pack_file, pack_model, pack_supernet
-from hwnas.workload.sam_plan import EncoderPlan
 from tests.supernet.elastic_models import relative_error
 from tests.supernet.trained_nets import (
+    FLOAT,
     GEOMETRY,
+    PLAN,
     Weights,
     an_order,
     save_net,
-    scales_of,
     trained_net,
-    write_base,
 )
-
-PLAN = EncoderPlan.uniform(GEOMETRY, resolution=128, w_bits=4, a_bits=8, attn_bits=8)
-FLOAT = EncoderPlan.uniform(GEOMETRY, resolution=128)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base") / "base.safetensors")
-
-
-@pytest.fixture(scope="module")
-def scales(base: Path) -> Weights:
-    return scales_of(base)
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,8 @@ from hwnas.supernet import checkpoint
 from hwnas.supernet.checkpoint import load_sam, save_weights
 from hwnas.supernet.sam_supernet import SamSupernet, build
 from hwnas.workflows.pack import pack_supernet
-from hwnas.workload.sam_plan import EncoderPlan
 from tests.supernet.trained_nets import (
-    GEOMETRY,
+    PLAN,
     Weights,
     save_net,
     scales_of,
@@ -22,7 +21,6 @@ from tests.supernet.trained_nets import (
     write_base,
 )
 
-PLAN = EncoderPlan.uniform(GEOMETRY, resolution=128, w_bits=4, a_bits=8, attn_bits=8)
 IMAGE = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(5))
 
 

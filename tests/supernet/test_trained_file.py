@@ -16,30 +16,16 @@ from hwnas.supernet.checkpoint import load_sam, read_metadata, save_weights
 from hwnas.supernet.encoder_order import sort_encoder
 from hwnas.supernet.sam_supernet import SamSupernet, build
 from hwnas.supernet.scale_table import ScaleTable
-from hwnas.workload.sam_plan import EncoderPlan
 from tests.supernet.elastic_models import relative_error
 from tests.supernet.trained_nets import (
+    FLOAT,
     GEOMETRY,
+    PLAN,
     Weights,
     an_order,
     save_net,
-    scales_of,
     trained_net,
-    write_base,
 )
-
-PLAN = EncoderPlan.uniform(GEOMETRY, resolution=128, w_bits=4, a_bits=8, attn_bits=8)
-FLOAT = EncoderPlan.uniform(GEOMETRY, resolution=128)
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_base(tmp_path_factory.mktemp("base") / "base.safetensors")
-
-
-@pytest.fixture(scope="module")
-def scales(base: Path) -> Weights:
-    return scales_of(base)
 
 
 @pytest.mark.parametrize("layout", ["multiplex", "selective", "none"])

@@ -16,9 +16,12 @@ from hwnas.supernet.sam_model import build_sam
 from hwnas.supernet.sam_supernet import SamSupernet, save_supernet
 from hwnas.supernet.scale_table import ScaleTable
 from hwnas.workload.sam_geometry import GEOMETRIES
+from hwnas.workload.sam_plan import EncoderPlan
 from tests.supernet.adapted_models import move
 
 GEOMETRY = GEOMETRIES["sam-vit-t"]
+PLAN = EncoderPlan.uniform(GEOMETRY, resolution=128, w_bits=4, a_bits=8, attn_bits=8)
+FLOAT = EncoderPlan.uniform(GEOMETRY, resolution=128)
 Weights = dict[str, torch.Tensor]
 
 

@@ -84,12 +84,11 @@ def bench_deploy(
     """Time and quality of designs in every runtime, beside the full network in float and in W8A8.
 
     Full precision is the base as it was before the supernet was trained, from the same graph as
-    our designs (faster than what torch.onnx.export makes of the stock modules); W8A8 is the
-    largest subnet at 8 bits. All networks are open at the same time and take turns, so that a
-    slow moment of the machine meets all of them; the least time counts, the median stands beside
-    it. `faster` compares encoders with that of the fastest full precision. `predicted` is what the
-    cost model `latency` says of encoder and one prompt in TVM. Prompts are decoded in float32
-    everywhere.
+    our designs; W8A8 is the largest subnet at 8 bits. All networks are open at the same time and
+    take turns, so that a slow moment of the machine meets all of them; the least time counts, the
+    median stands beside it. `faster` compares encoders with that of the fastest full precision.
+    `predicted ms` is what the cost model `latency` says of encoder and one prompt in TVM. Prompts
+    are decoded in float32 everywhere.
 
     Raises:
         ConfigError, ArchError, RunError: the designs, or a runtime, are not at hand.

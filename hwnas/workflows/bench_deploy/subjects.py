@@ -11,16 +11,15 @@ from hwnas.device import DeviceProfile, find
 from hwnas.device.catalog import HOST
 from hwnas.errors import ArchError, ConfigError
 from hwnas.export.runtimes import Runtime
-from hwnas.space import Arch, SearchSpace, load_space
+from hwnas.space import Arch, SearchSpace
 from hwnas.space.axes import SAM_AXES, arch_with, axis_settings
-from hwnas.supernet.base_model import load_base
 from hwnas.supernet.random_supernet import random_supernet
-from hwnas.supernet.sam_supernet import SamSupernet
+from hwnas.supernet.sam_supernet import SamSupernet, load_base
 from hwnas.supernet.semantic import classes_of
 from hwnas.supernet.subnet import Subnet
 from hwnas.workflows.arch_sources import archs_from
 from hwnas.workflows.context import make_context
-from hwnas.workflows.export_source import is_run_folder, open_source
+from hwnas.workflows.export_source import exportable_supernet, open_source, space_of
 from hwnas.workload.sam_geometry import GEOMETRIES
 from hwnas.workload.sam_plan import EncoderPlan
 
@@ -53,6 +52,10 @@ class DesignChoice:
     random_weights: bool = False
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.random_weights and self.supernet is not None:
+            raise ConfigError("--random-weights: a supernet has its own; leave --supernet out")
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -72,22 +75,13 @@ def choose(choice: DesignChoice) -> tuple[CostContext, tuple[Arch, ...]]:
         ConfigError, ArchError, RunError, InfeasibleError: nothing, or no single design, fits.
     """
     device = find(choice.device) if isinstance(choice.device, str) else choice.device
-    if choice.random_weights and choice.supernet is not None:
-        raise ConfigError("--random-weights: there are no weights in them; leave --supernet out")
-    if is_run_folder(choice.source):
-        if choice.space is not None:
-            raise ConfigError("--space: a run folder knows its own; leave it out")
+    space = space_of(choice.source, choice.space)
+    if space is None:
         opened = [
             open_source(choice.source, choice=pick, supernet=choice.supernet, device=device)
             for pick in choice.picks or ("knee",)
         ]
         return opened[0].context, tuple(dict.fromkeys(one.arch for one in opened))
-    if choice.space is None:
-        raise ConfigError(
-            f"{choice.source}: no run folder, and designs out of a file need --space; expected a "
-            "folder that `hwnas search` made, or designs with --space NAME"
-        )
-    space = load_space(choice.space)
     archs = archs_from(space, choice.source, seed=choice.seed)
     found = [arch for arch in archs if not choice.picks or arch.id.startswith(choice.picks)]
     if not found:
@@ -107,10 +101,10 @@ def subjects_of(
     """
     space = context.space
     axes = {axis.name: axis for axis in SAM_AXES}
-    whole = arch_with(space, axis_settings(space, axes["bits"], _INT8))
+    settings = axis_settings(space, axes["bits"], _INT8)
     if resolution is not None:
-        settings = axis_settings(space, axes["resolution"], resolution)
-        whole = arch_with(space, {**axis_settings(space, axes["bits"], _INT8), **settings})
+        settings |= axis_settings(space, axes["resolution"], resolution)
+    whole = arch_with(space, settings)
     base, supernet = _models(choice, context)
     side = supernet.resolution(whole)
     if resolution not in (None, side):
@@ -129,12 +123,7 @@ def _models(choice: DesignChoice, context: CostContext) -> tuple[SamSupernet, Sa
     """The full-precision base, and the supernet."""
     if choice.random_weights:
         return _random_models(choice, context)
-    supernet = context.require("supernet", by="hwnas bench deploy")
-    if not isinstance(supernet, SamSupernet):
-        raise ConfigError(
-            f"{context.space.name}: its supernet is a {type(supernet).__name__}; only subnets of a "
-            "SAM supernet can be exported"
-        )
+    supernet = exportable_supernet(context, by="hwnas bench deploy")
     if classes_of(supernet.sam) is not None:
         raise ConfigError("a model with a semantic head cannot be exported; give one for prompts")
     return SamSupernet(load_base(context.supernet_source or context.space.name)), supernet

@@ -84,7 +84,7 @@ def measure_step(spec: StepSpec) -> StepCost:
     ).to(device)
     teacher = frozen_copy(supernet, config)
     supernet.encoder.scales = ScaleTable(
-        rough_scales(supernet.encoder), relative=True, activation=config.activation
+        rough_scales(supernet.encoder, _BITS), relative=True, activation=config.activation
     ).to(device)
     phase = Phase("bench", spec.steps, (*AXES, "other"), _BITS, _BITS)
     groups = parameter_groups(supernet, phase, config)

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from hwnas.errors import CheckpointError
-from hwnas.supernet.base_model import load_base
 from hwnas.supernet.checkpoint import load_sam
-from hwnas.supernet.sam_supernet import build, save_supernet
+from hwnas.supernet.sam_supernet import build, load_base, save_supernet
 
 
 def test_the_base_of_a_shipped_supernet_is_not_what_was_trained() -> None:
